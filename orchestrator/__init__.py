@@ -1,0 +1,1 @@
+"""Schedules, records, resumes, fits, reports."""

@@ -1,0 +1,169 @@
+"""The three outside systems, as the sweep sees them: a proposer, a pool of workers, a tracker.
+
+One contract test class for each (tests/contracts) runs on the fake and on the real adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from orchestrator.trial import Proposal, Trial
+from search_spaces.plan import Search
+from search_spaces.space import HyperParameters
+from trainers.api import Cause, CurvePoint, TrialResult, TrialSpec
+
+
+class Proposer(Protocol):
+    """Proposes settings. Called from one thread.
+
+    It keeps nothing that outlives the process: at a restart `restore` is called for every trial of the
+    ledger, in the order of proposal, and asking goes on as if nothing had happened. What `ask` returns
+    for a given number depends on the sweep's seed, that number and what was told, never on how often
+    the process was restarted.
+    """
+
+    def ask(self, search: Search, number: int, neighbour_best: HyperParameters | None) -> Proposal:
+        """Settings for the search's next trial, inside its space.
+
+        `number` is the trial's running number in the sweep; `neighbour_best` the best settings of the
+        next smaller scale, tried first if there is one.
+        """
+
+    def proposed(self, trial: Trial, search: Search) -> None:
+        """The trial was recorded: count it as pending until it is told."""
+
+    def tell(self, trial: Trial, search: Search) -> None:
+        """The trial ended. A diverged one counts as a finite loss above the worst; a failed one not at all."""
+
+    def restore(self, trial: Trial, search: Search) -> None:
+        """A trial of an earlier process, in whatever state it was left."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one trial occupies. `gpus` may be a fraction: several trials then share one."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    memory_gib: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerRef:
+    """How a worker builds its trainer: a name of trainers.registry (or module:attribute) and its options."""
+
+    name: str
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """One attempt of one trial, for a worker."""
+
+    spec: TrialSpec
+    attempt: int
+    resources: Resources
+    workspace: Path  # the trial's own folder on the worker's disk (or a shared one)
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    COMPLETED = "completed"
+    DIVERGED = "diverged"
+    PAUSED = "paused"  # left on request, checkpoint written
+    FAILED = "failed"  # see the cause
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointsArrived:
+    """Curve points of a running attempt, in the order of their tokens."""
+
+    key: str
+    attempt: int
+    points: tuple[CurvePoint, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptEnded:
+    """The last event of an attempt; all its points have arrived before."""
+
+    key: str
+    attempt: int
+    outcome: Outcome
+    result: TrialResult | None = None  # of a completed or diverged one
+    cause: Cause | None = None  # of a failed one
+    message: str = ""
+
+
+PoolEvent = PointsArrived | AttemptEnded
+
+
+class WorkerPool(Protocol):
+    """Runs attempts on long-lived warm workers. Called from one thread.
+
+    Every submitted attempt ends with exactly one AttemptEnded, whatever becomes of its worker: a lost
+    worker is an outcome, not an exception. An attempt of a trial is never started while an older one of
+    the same trial may still write (or it is fenced off by its higher number).
+    """
+
+    def start(self) -> None:
+        """Bring the pool up: after this, `submit` costs milliseconds."""
+
+    def check(self, resources: Mapping[str, Resources]) -> None:
+        """Raises InputError naming the scale whose resources no node can ever give."""
+
+    @property
+    def slots(self) -> int:
+        """How many trials of the smallest resources run at once."""
+
+    @property
+    def busy(self) -> int:
+        """How many attempts are running."""
+
+    def has_room(self, resources: Resources) -> bool:
+        """Whether an attempt with these resources would start at once."""
+
+    def submit(self, assignment: Assignment) -> str:
+        """Start an attempt; returns a name for its worker. Only after `has_room` said so."""
+
+    def wait(self, timeout_s: float) -> Sequence[PoolEvent]:
+        """What happened, at once if something has; empty after the time-out."""
+
+    def ask_to_leave(self, key: str) -> None:
+        """Let the trial's attempt write a checkpoint and end as paused. No error if it has ended."""
+
+    def close(self) -> None:
+        """End all workers. Running attempts get no event any more."""
+
+
+class Tracker(Protocol):
+    """Shows the sweep to people: a projection of the ledger and the curves.
+
+    Calls return at once and never raise because of the tracking server: what could not be delivered is
+    kept, tried again, and reported by `pending`. Called from one thread.
+    """
+
+    @property
+    def url(self) -> str:
+        """Where to look."""
+
+    def trial_changed(self, trial: Trial, search: Search) -> None:
+        """Create or update the trial's run: name, params, tags, state, summary metrics."""
+
+    def points(self, key: str, points: Sequence[CurvePoint]) -> None:
+        """Add points to the trial's run. The same point twice is stored once."""
+
+    def summarise(self, note: str, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
+        """The sweep's own run: a note in Markdown, numbers, and files to keep."""
+
+    @property
+    def pending(self) -> int:
+        """Calls not delivered yet."""
+
+    def close(self, timeout_s: float) -> bool:
+        """Deliver what is left, for so long at most; whether all was delivered."""

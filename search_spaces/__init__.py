@@ -1,0 +1,1 @@
+"""What may be tried at each scale: pure arithmetic, no torch, no ray."""

@@ -1,0 +1,1 @@
+"""Turns a TrialSpec into a loss curve: knows nothing of sweeps, studies or trackers."""
