@@ -22,15 +22,15 @@ class Proposer(Protocol):
 
     It keeps nothing that outlives the process: at a restart `restore` is called for every trial of the
     ledger, in the order of proposal, and asking goes on as if nothing had happened. What `ask` returns
-    for a given number depends on the sweep's seed, that number and what was told, never on how often
+    for a given number depends on the sweep's seed, the search, that number and what was told, never on how often
     the process was restarted.
     """
 
     def ask(self, search: Search, number: int, neighbour_best: HyperParameters | None) -> Proposal:
         """Settings for the search's next trial, inside its space.
 
-        `number` is the trial's running number in the sweep; `neighbour_best` the best settings of the
-        next smaller scale, tried first if there is one.
+        `number` is how many of the search's trials were proposed before; `neighbour_best` the best
+        settings of the next smaller scale, tried first if there is one.
         """
 
     def proposed(self, trial: Trial, search: Search) -> None:

@@ -18,6 +18,9 @@ EDGE_FRACTION = 0.05
 # Settings keep this many significant digits, so that a name shows the whole value and a fit repeated
 # on another processor proposes the same trial.
 SIGNIFICANT_DIGITS = 4
+# A number below one comes no closer to one than this when a range is widened: the sixteen digits of a float
+# then still hold 1 - value to SIGNIFICANT_DIGITS, and no optimizer averages over more steps.
+_CLOSEST_TO_ONE = 1e-8
 
 
 def round_significant(value: float, digits: int = SIGNIFICANT_DIGITS) -> float:
@@ -31,12 +34,16 @@ class _Range:
     high: float
 
     def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            raise InputError(f"the range is {self.low:g} to {self.high:g}; both must be finite numbers")
         self._check()
         if not self.low < self.high:
-            raise InputError(f"low is {self.low:g} and high is {self.high:g}; low must be below high")
+            raise InputError(
+                f"low is {self.low:g} and high is {self.high:g}; low must be below high (a single value is fixed)"
+            )
 
     def _check(self) -> None:
-        if not (self.low > 0 and math.isfinite(self.high)):
+        if not (self.low > 0 and self.high > 0):
             raise InputError(f"the range is {self.low:g} to {self.high:g}; both must be above 0")
 
     def coordinate(self, value: float) -> float:
@@ -70,16 +77,18 @@ class _Range:
         return place < self.coordinate(self.low) + margin or place > self.coordinate(self.high) - margin
 
     def widen(self, fraction: float) -> Self:
-        """Both ends moved outwards by a fraction of the span."""
+        """Both ends moved outwards by a fraction of the span; never inwards by rounding."""
         step = fraction * self.span
-        return self._between(self.coordinate(self.low) - step, self.coordinate(self.high) + step)
+        wider = self._between(self.coordinate(self.low) - step, self.coordinate(self.high) + step)
+        return replace(self, low=min(self.low, wider.low), high=max(self.high, wider.high))
 
     def narrow(self, centre: float, fraction: float) -> Self:
         """A range around a centre, a fraction of the span long, kept inside this one."""
         half = fraction * self.span / 2
         bottom, top = self.coordinate(self.low), self.coordinate(self.high)
         middle = min(max(self.coordinate(centre), bottom + half), top - half)
-        return self._between(max(bottom, middle - half), min(top, middle + half))
+        inside = self._between(max(bottom, middle - half), min(top, middle + half))
+        return replace(self, low=max(self.low, inside.low), high=min(self.high, inside.high))
 
     def _between(self, bottom: float, top: float) -> Self:
         return replace(self, low=round_significant(math.exp(bottom)), high=round_significant(math.exp(top)))
@@ -142,7 +151,8 @@ class OneMinusLog(_Range):
 
     def _between(self, bottom: float, top: float) -> Self:
         def back(coordinate: float) -> float:
-            return round(1 - round_significant(math.exp(-max(coordinate, 0.0))), 12)
+            gap = min(max(math.exp(-coordinate), _CLOSEST_TO_ONE), 1.0)
+            return round(1 - round_significant(gap), 12)
 
         return replace(self, low=back(bottom), high=back(top))
 
@@ -152,6 +162,10 @@ class Fixed:
     """A setting that is not searched."""
 
     fixed: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.fixed):
+            raise InputError(f"the fixed value is {self.fixed:g}; it must be a finite number")
 
     @property
     def low(self) -> float:

@@ -103,7 +103,7 @@ def quantum(space: SearchSpace, scale: ModelScale) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan:
-    """All the searches of a sweep, smallest scale first."""
+    """All the searches of a sweep, in the order in which they are started."""
 
     name: str
     searches: tuple[Search, ...]
@@ -111,6 +111,8 @@ class SweepPlan:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not self.searches:
+            raise InputError(f"sweep {self.name!r} has no scales; give it a ladder")
         names = [search.name for search in self.searches]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -124,7 +126,8 @@ class SweepPlan:
     @property
     def scales(self) -> tuple[ModelScale, ...]:
         """The ladder, smallest first."""
-        return tuple(dict.fromkeys(search.cell.scale for search in self.searches))
+        scales = dict.fromkeys(search.cell.scale for search in self.searches)
+        return tuple(sorted(scales, key=lambda scale: scale.params))
 
     @property
     def trials(self) -> int:
@@ -149,14 +152,25 @@ class SweepPlan:
 
     def below(self, search: Search) -> Iterator[Search]:
         """The searches of smaller scales, nearest first."""
-        for other in reversed(self.searches):
-            if other.cell.scale.params < search.cell.scale.params:
-                yield other
+        smaller = [other for other in self.searches if other.cell.scale.params < search.cell.scale.params]
+        yield from sorted(smaller, key=lambda other: (other.cell.scale.params, other.cell.tokens), reverse=True)
 
     def fingerprint(self) -> str:
         """A hash that is equal for equal plans, on any machine and Python version."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(_plain(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value: object) -> object:
+    """What identifies a value, as JSON has it: kinds of axes apart, 8 and 8.0 alike."""
+    if dataclasses.is_dataclass(value):
+        content = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {type(value).__name__: content}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
 
 
 def plan_searches(
@@ -171,8 +185,10 @@ def plan_searches(
 ) -> tuple[Search, ...]:
     """The searches of one scale: one at the longest horizon if shorter ones are points of its runs.
 
-    Raises InputError where a batch would be larger than a cell, or two horizons fall together.
+    Raises InputError where there is nothing to search, a batch would be larger than a cell, or two
+    horizons fall together.
     """
+    _check_design(scale, tokens_per_param=tokens_per_param, trials=trials, seeds=seeds)
     step = quantum(space, scale)
     horizons = [max(1, round(ratio * scale.params / step)) * step for ratio in sorted(tokens_per_param)]
     shortest = min(tokens_per_param) * scale.params
@@ -190,9 +206,17 @@ def plan_searches(
     cells = tuple(Cell(scale=scale, tokens=tokens) for tokens in horizons)
     groups = [cells] if schedule.serves_shorter else [(cell,) for cell in cells]
     return tuple(
-        Search(
-            cell=group[-1], serves=group, space=space, trials=trials, seeds=seeds, held_out=held_out
-        )
+        Search(cell=group[-1], serves=group, space=space, trials=trials, seeds=seeds, held_out=held_out)
         for group in groups
     )
 
+
+def _check_design(scale: ModelScale, *, tokens_per_param: tuple[float, ...], trials: int, seeds: int) -> None:
+    if not tokens_per_param:
+        raise InputError(f"scale {scale.name!r}: tokens_per_param is empty; give at least one, such as 20")
+    for ratio in tokens_per_param:
+        if not (ratio > 0 and math.isfinite(ratio)):
+            raise InputError(f"scale {scale.name!r}: tokens_per_param has {ratio:g}; each must be above 0")
+    for name, count in (("trials", trials), ("seeds", seeds)):
+        if count < 1:
+            raise InputError(f"scale {scale.name!r}: {name} is {count}; it must be at least 1")

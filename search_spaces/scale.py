@@ -40,6 +40,9 @@ class ModelScale:
     tied: bool = False  # whether the output head is the input embedding
 
     def __post_init__(self) -> None:
+        if self.architecture not in set(Architecture):
+            known = ", ".join(Architecture)
+            raise InputError(f"scale {self.name!r}: architecture is {self.architecture!r}; known are {known}")
         object.__setattr__(self, "architecture", Architecture(self.architecture))
         for field in ("depth", "width", "ffn_width", "heads", "vocab_size", "sequence_length"):
             value = getattr(self, field)
@@ -51,9 +54,7 @@ class ModelScale:
                 "choose heads so that width / heads is whole"
             )
         if self.architecture is not Architecture.GPT2 and self.head_width % 2:
-            raise InputError(
-                f"scale {self.name!r}: width / heads is {self.head_width}; rotary positions need it even"
-            )
+            raise InputError(f"scale {self.name!r}: width / heads is {self.head_width}; rotary positions need it even")
 
     @property
     def head_width(self) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
-from search_spaces.axis import Axis
+from search_spaces.axis import Axis, Fixed, PowersOfTwo
 from search_spaces.errors import InputError
 
 
@@ -18,8 +19,8 @@ class HyperParameters:
     beta2: float
 
     def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
-            raise InputError(f"learning_rate is {self.learning_rate:g}; it must be above 0")
+        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise InputError(f"learning_rate is {self.learning_rate:g}; it must be a finite number above 0")
         if self.batch_size < 1:
             raise InputError(f"batch_size is {self.batch_size}; it must be at least 1 sequence")
         if not 0 <= self.beta2 < 1:
@@ -28,11 +29,25 @@ class HyperParameters:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """The three axes of a search."""
+    """The three axes of a search. batch_size is in whole sequences: a PowersOfTwo or a Fixed."""
 
     learning_rate: Axis
     batch_size: Axis
     beta2: Axis
+
+    def __post_init__(self) -> None:
+        batch = self.batch_size
+        if not isinstance(batch, PowersOfTwo | Fixed) or batch.low != int(batch.low):
+            raise InputError(
+                f"batch_size is {batch}; give powers of two or one whole number, so that every horizon is a "
+                "whole number of batches"
+            )
+        for end in ("low", "high"):
+            HyperParameters(
+                learning_rate=getattr(self.learning_rate, end),
+                batch_size=int(getattr(batch, end)),
+                beta2=getattr(self.beta2, end),
+            )
 
     def axes(self) -> Mapping[str, Axis]:
         """The axes by the name of their setting."""

@@ -35,9 +35,7 @@ class RunRecord:
 
     def __post_init__(self) -> None:
         if self.status not in {"completed", "diverged", "failed"}:
-            raise InputError(
-                f"run {self.run_id}: status is {self.status!r}; it must be completed, diverged or failed"
-            )
+            raise InputError(f"run {self.run_id}: status is {self.status!r}; it must be completed, diverged or failed")
 
 
 CANONICAL_COLUMNS = tuple(field.name for field in fields(RunRecord))

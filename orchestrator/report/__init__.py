@@ -1,0 +1,1 @@
+"""What people would rather see than read: plots, and one self-contained HTML page."""

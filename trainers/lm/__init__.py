@@ -1,0 +1,1 @@
+"""A language-model trainer: transformers models in our own loop."""

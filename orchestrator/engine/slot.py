@@ -1,0 +1,100 @@
+"""One thread that runs attempts, one at a time: what a local pool has many of, and a Ray worker has one."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+
+from orchestrator.ports import Assignment, AttemptEnded, Outcome, PointsArrived, PoolEvent, TrainerRef
+from trainers import registry
+from trainers.api import CurvePoint, Trainer, TrialFailed, TrialPaused
+from trainers.session import TrialSession, run_trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    assignment: Assignment
+    leave: threading.Event = field(default_factory=threading.Event)
+
+
+class Slot:
+    """Builds its trainer in a thread of its own and runs attempts there; events go to the queue given.
+
+    The thread outlives whatever the trainer raises. `folder` is where a user's own trainer is looked for.
+    """
+
+    def __init__(self, trainer: TrainerRef, folder: Path, events: SimpleQueue[PoolEvent]) -> None:
+        self._trainer = trainer
+        self._folder = folder
+        self._events = events
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._job: _Job | None = None
+        self._ready = threading.Event()
+        self._broken: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="scalesweep-slot", daemon=True)
+        self._thread.start()
+
+    def wait_ready(self) -> None:
+        """Return when the trainer is built and warm. Raises what building it raised."""
+        self._ready.wait()
+        if self._broken is not None:
+            raise self._broken
+
+    def begin(self, assignment: Assignment) -> None:
+        """Run an attempt after those begun before."""
+        self._job = _Job(assignment=assignment)
+        self._jobs.put(self._job)
+
+    def ask_to_leave(self, key: str) -> None:
+        """Let the trial's attempt pause, if it is the one begun last."""
+        if self._job is not None and self._job.assignment.spec.key == key:
+            self._job.leave.set()
+
+    def close(self, timeout_s: float) -> None:
+        """Let the running attempt pause, and wait so long for it."""
+        if self._job is not None:
+            self._job.leave.set()
+        self._jobs.put(None)
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        try:
+            trainer = registry.build(self._trainer.name, self._trainer.options, self._folder)
+            warm_up = getattr(trainer, "warm_up", None)
+            if warm_up is not None:
+                warm_up()
+        except Exception as error:  # noqa: BLE001 - raised again in wait_ready, for whoever started the pool
+            self._broken = error
+            return
+        finally:
+            self._ready.set()
+        while (job := self._jobs.get()) is not None:
+            self._events.put(_attempt(trainer, job, self._events))
+
+
+def _attempt(trainer: Trainer, job: _Job, events: SimpleQueue[PoolEvent]) -> AttemptEnded:
+    assignment = job.assignment
+    key, attempt = assignment.spec.key, assignment.attempt
+
+    def deliver(points: tuple[CurvePoint, ...]) -> None:
+        events.put(PointsArrived(key=key, attempt=attempt, points=points))
+
+    try:
+        with TrialSession(
+            spec=assignment.spec,
+            attempt=attempt,
+            workspace=assignment.workspace,
+            deliver=deliver,
+            stop=job.leave.is_set,
+        ) as session:
+            result = run_trial(trainer, assignment.spec, session)
+    except TrialPaused as paused:
+        return AttemptEnded(key=key, attempt=attempt, outcome=Outcome.PAUSED, message=str(paused))
+    except TrialFailed as failed:
+        return AttemptEnded(
+            key=key, attempt=attempt, outcome=Outcome.FAILED, cause=failed.cause, message=failed.message
+        )
+    outcome = Outcome.DIVERGED if result.diverged else Outcome.COMPLETED
+    return AttemptEnded(key=key, attempt=attempt, outcome=outcome, result=result, message=result.message)

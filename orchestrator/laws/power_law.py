@@ -1,0 +1,188 @@
+"""Straight lines through optima in logarithms: weighted, with errors that cells share, terms by hold-out.
+
+    log y = log coefficient + params_exponent log params + tokens_exponent log tokens + error
+
+The error is the optimum's own (its covariance over cells is known) plus a scatter of the law's, half of
+it common to a scale (a shape's luck), half the cell's own; its size is estimated by restricted
+maximum likelihood. Cells of one scale that share runs are one exchangeable unit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+
+from orchestrator.laws.result import Floats
+from orchestrator.laws.surface import Ints
+
+Bools = npt.NDArray[np.bool_]
+
+# Below this spread of log tokens at equal params (the standard deviation that a factor of 1.6 between
+# two cells has), with any one scale left out, a tokens exponent is not told from a params exponent.
+TOKENS_SPREAD = 0.23
+# A line needs this many scales (or tokens counts) to be more than a connection of its points.
+LEAST_POINTS = 3
+SCALE_PART = 0.5  # of the law's own scatter that a scale's cells share: a guess
+LARGEST_SCATTER = 3.0  # in log units: a factor of 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optima:
+    """One setting's optima, a row a cell: log params, log tokens, log value, covariance (n, n), scale.
+
+    `edge` is 0 where the optimum is known, -1 where it is at most and +1 where it is at least `value`.
+    `pooled_scales`: cells of a scale share runs, so scales are the units.
+    """
+
+    log_params: Floats
+    log_tokens: Floats
+    value: Floats
+    covariance: Floats
+    scale: Ints
+    edge: Ints
+    pooled_scales: bool
+
+    @property
+    def units(self) -> Ints:
+        """The number of each cell's exchangeable unit."""
+        return self.scale if self.pooled_scales else np.arange(self.value.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerLaw:
+    """A fitted line: `terms` of ("params", "tokens"), coefficients (1 + terms), their covariance.
+
+    `weights` (1 + terms, n) maps errors of the optima to errors of the coefficients. `held_out` is the
+    root mean square error, in log units, of predicting each unit from the others.
+    """
+
+    terms: tuple[str, ...]
+    coefficients: Floats
+    covariance: Floats
+    weights: Floats
+    used: Ints
+    scatter: float
+    inflation: float
+    dof: float
+    held_out: float
+
+
+def identifiable_terms(data: Optima) -> tuple[str, ...]:
+    """The exponents that the known optima can tell apart."""
+    known = data.edge == 0
+    scales = np.unique(data.scale[known])
+    tokens = np.unique(np.round(data.log_tokens[known], 2))
+    if scales.size < LEAST_POINTS:
+        return ("tokens",) if tokens.size >= LEAST_POINTS else ()
+    spreads = [_tokens_spread(data, known & (data.scale != left_out)) for left_out in scales]
+    return ("params", "tokens") if min(spreads) >= TOKENS_SPREAD else ("params",)
+
+
+def fit_power_law(data: Optima) -> PowerLaw | None:
+    """The line with the smallest held-out error among the identifiable terms; None below three units.
+
+    Edge optima enter as bounds: only where the line would contradict them, as a point at the bound.
+    """
+    identifiable = identifiable_terms(data)
+    if np.unique(data.units[data.edge == 0]).size < LEAST_POINTS:
+        return None
+    choices = [identifiable, *((term,) for term in identifiable if len(identifiable) > 1), ()]
+    fits = [_with_bounds(data, terms) for terms in dict.fromkeys(choices)]
+    return min(fits, key=lambda fit: fit.held_out)
+
+
+def _tokens_spread(data: Optima, rows: Bools) -> float:
+    """Standard deviation of log tokens that log params do not explain."""
+    if np.unique(data.scale[rows]).size < 2:
+        return 0.0
+    design = np.column_stack([np.ones(int(rows.sum())), data.log_params[rows]])
+    tokens = data.log_tokens[rows]
+    return float(np.std(tokens - design @ np.linalg.lstsq(design, tokens, rcond=None)[0]))
+
+
+def _design(data: Optima, terms: tuple[str, ...]) -> Floats:
+    columns = {"params": data.log_params, "tokens": data.log_tokens}
+    return np.column_stack([np.ones(data.value.size), *(columns[term] for term in terms)])
+
+
+def _with_bounds(data: Optima, terms: tuple[str, ...]) -> PowerLaw:
+    rows = data.edge == 0
+    while True:
+        fit = _fit(data, terms, np.flatnonzero(rows))
+        predicted = _design(data, terms) @ fit.coefficients
+        contradicted = ~rows & (data.edge * (data.value - predicted) > 0)
+        if not contradicted.any():
+            return fit
+        rows = rows | contradicted
+
+
+def _fit(data: Optima, terms: tuple[str, ...], used: Ints) -> PowerLaw:
+    design, value = _design(data, terms)[used], data.value[used]
+    centre = np.concatenate([[0.0], design[:, 1:].mean(axis=0)])
+    centred = design - centre
+    scatter = _scatter(data, centred, used)
+    inverse = np.linalg.inv(_error_covariance(data, used, scatter))
+    information = np.linalg.inv(centred.T @ inverse @ centred)
+    weights = information @ centred.T @ inverse
+    coefficients = weights @ value
+    residual = value - centred @ coefficients
+    free = max(value.size - design.shape[1], 1)
+    inflation = max(1.0, float(residual @ inverse @ residual) / free)
+    back = np.eye(design.shape[1])
+    back[0, 1:] = -centre[1:]
+    return PowerLaw(
+        terms=terms,
+        coefficients=back @ coefficients,
+        covariance=inflation * back @ information @ back.T,
+        weights=back @ weights,
+        used=used,
+        scatter=scatter,
+        inflation=inflation,
+        dof=_degrees(data, terms, used),
+        held_out=_held_out(centred, value, inverse, data.units[used]),
+    )
+
+
+def _error_covariance(data: Optima, used: Ints, scatter: float) -> Floats:
+    same = data.scale[used][:, None] == data.scale[used][None, :]
+    own = SCALE_PART * same + (1 - SCALE_PART) * np.eye(used.size)
+    return np.asarray(data.covariance[np.ix_(used, used)] + scatter**2 * own + 1e-12 * np.eye(used.size))
+
+
+def _scatter(data: Optima, centred: Floats, used: Ints) -> float:
+    """The law's own standard deviation in log units, by restricted maximum likelihood."""
+    value = data.value[used]
+
+    def cost(scatter: float) -> float:
+        covariance = _error_covariance(data, used, scatter)
+        inverse = np.linalg.inv(covariance)
+        information = centred.T @ inverse @ centred
+        residual = value - centred @ np.linalg.solve(information, centred.T @ inverse @ value)
+        return float(
+            np.linalg.slogdet(covariance)[1] + np.linalg.slogdet(information)[1] + residual @ inverse @ residual
+        )
+
+    found = minimize_scalar(cost, bounds=(0.0, LARGEST_SCATTER), method="bounded", options={"xatol": 1e-3})
+    return float(found.x) if found.fun < cost(0.0) else 0.0
+
+
+def _degrees(data: Optima, terms: tuple[str, ...], used: Ints) -> float:
+    units = np.unique(data.units[used]).size
+    between = 1 + len(terms) if not data.pooled_scales else 1 + ("params" in terms)
+    return float(max(units - between, 1))
+
+
+def _held_out(centred: Floats, value: Floats, inverse: Floats, units: Ints) -> float:
+    """Root mean square error over units, each predicted from a fit to the others."""
+    squares = []
+    for unit in np.unique(units):
+        rest = units != unit
+        design, weight = centred[rest], inverse[np.ix_(rest, rest)]
+        information = design.T @ weight @ design
+        solution = np.linalg.lstsq(information, design.T @ weight @ value[rest], rcond=None)[0]
+        squares.append(float(np.mean((value[~rest] - centred[~rest] @ solution) ** 2)))
+    return math.sqrt(float(np.mean(squares)))

@@ -1,0 +1,306 @@
+"""A loss surface in log settings whose curvature all cells share.
+
+    log loss of a run = floor_c + q(u),   u = settings' coordinates - centre_c
+    q(u) = |L' s|^2 / 2,   s = u but s_0 = sign(u_0) sqrt(2 (exp(k u_0) - 1 - k u_0)) / k
+
+The matrix L L' is the curvature at the centre and positive definite by construction, so the centre is
+the optimum of its cell. The skew k makes the side of high learning rates steep, as measured ones are,
+without moving the optimum; k = 0 is a plain quadratic. The fit is Levenberg-Marquardt with Huber
+weights. A run's error variance is noise^2 + (MISFIT * q)^2, since the form is only right near the
+optimum, and one run's readings in several cells share a part of their error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from orchestrator.laws.result import Floats
+
+Ints = npt.NDArray[np.int64]
+
+# Part of a run's excess log loss that the form may get wrong. A guess.
+MISFIT = 0.2
+# Where errors count linearly, in standard deviations (Huber 1964: 95 % efficient under normal errors).
+HUBER = 1.345
+# Weak priors keep the fit on the ground where data are few, as standard deviations: the skew (measured
+# surfaces have 0 to 1), log curvature, centres in widths of the tried range, correlation of settings.
+SKEW_PRIOR = 0.7
+LOG_CURVATURE_PRIOR = 2.0
+CENTRE_PRIOR = 2.0
+ROUNDS = 60
+TOLERANCE = 1e-7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observations:
+    """Runs: coordinates (n, k), learning rate first; log loss (n,); numbers of cell and run (n,)."""
+
+    coordinates: Floats
+    log_loss: Floats
+    cell: Ints
+    run: Ints
+
+    @property
+    def cells(self) -> int:
+        """Number of cells; each has at least one run."""
+        return int(self.cell.max()) + 1
+
+    @property
+    def settings(self) -> int:
+        """Number of coordinates."""
+        return int(self.coordinates.shape[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surface:
+    """A fitted surface: `floor` (cells,), `centre` (cells, k), curvature (k, k), skew.
+
+    `covariance` is that of all floors, then all centres cell by cell; `noise` is the standard
+    deviation of log loss at the optimum; `shared` the part of it that one run's readings share.
+    """
+
+    floor: Floats
+    centre: Floats
+    curvature: Floats
+    skew: float
+    covariance: Floats
+    noise: float
+    shared: float
+    dof: float
+
+    def excess(self, offsets: Floats) -> Floats:
+        """Log loss above the floor at coordinates minus the centre, shape (..., k)."""
+        warped = offsets.copy()
+        warped[..., 0] = _warp(offsets[..., 0], self.skew)
+        return np.asarray(0.5 * np.einsum("...i,ij,...j->...", warped, self.curvature, warped))
+
+    def centre_covariance(self, setting: int) -> Floats:
+        """Covariance (cells, cells) of one coordinate of the centres."""
+        cells, settings = self.centre.shape
+        place = cells + settings * np.arange(cells) + setting
+        return np.asarray(self.covariance[np.ix_(place, place)])
+
+    def floor_stderr(self) -> Floats:
+        """Standard errors (cells,) of the floors."""
+        return np.asarray(np.sqrt(np.diag(self.covariance)[: self.floor.size]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prior:
+    mean: Floats
+    precision: Floats
+
+
+def fit_surface(data: Observations) -> Surface:
+    """Fit floors, centres, curvature and skew together."""
+    theta = _start(data)
+    prior = _prior(data, theta)
+    noise = max(float(np.median(np.abs(data.log_loss - theta[data.cell]))) / 4, 1e-6)
+    damping = 1e-2
+    normal, gradient, cost = _normal_equations(data, theta, prior, noise)
+    for _ in range(ROUNDS):
+        step = np.linalg.solve(normal + damping * np.diag(np.diag(normal)), -gradient)
+        trial = _normal_equations(data, theta + step, prior, noise)
+        if trial[2] > cost:
+            damping = min(damping * 5, 1e8)
+            if damping >= 1e8:
+                break
+            continue
+        settled = cost - trial[2] < TOLERANCE * (1 + cost)
+        theta, damping = theta + step, max(damping / 5, 1e-10)
+        fresh = _noise(data, theta)
+        if settled and abs(np.log(fresh / noise)) < 1e-3:
+            break
+        noise = fresh
+        normal, gradient, cost = _normal_equations(data, theta, prior, noise)
+    return _surface(data, theta, prior, noise)
+
+
+def _start(data: Observations) -> Floats:
+    """Floors at the minima, centres at the mean of each cell's best quarter, a mild curvature."""
+    cells, settings = data.cells, data.settings
+    floor, centre = np.empty(cells), np.empty((cells, settings))
+    for cell in range(cells):
+        mine = np.flatnonzero(data.cell == cell)
+        best = mine[np.argsort(data.log_loss[mine], kind="stable")][: max(2, mine.size // 4)]
+        floor[cell] = data.log_loss[best[0]]
+        centre[cell] = data.coordinates[best].mean(axis=0)
+    offsets = data.coordinates - centre[data.cell]
+    excess = np.clip(data.log_loss - floor[data.cell], 0, None)
+    spread = np.maximum((offsets**2).mean(axis=0), 1e-6)
+    curvature = np.maximum(2 * excess.mean() / spread / settings, 1e-6)
+    pooled = np.zeros(_pooled_size(settings))
+    pooled[:settings] = 0.5 * np.log(curvature)
+    pooled[-1] = 0.2
+    return np.concatenate([floor, centre.ravel(), pooled])
+
+
+def _pooled_size(settings: int) -> int:
+    """Log diagonal of L, its part below the diagonal, the skew."""
+    return settings + settings * (settings - 1) // 2 + 1
+
+
+def _prior(data: Observations, start: Floats) -> _Prior:
+    cells, settings = data.cells, data.settings
+    ranges = np.ptp(data.coordinates, axis=0) + 1e-9
+    middle = (data.coordinates.max(axis=0) + data.coordinates.min(axis=0)) / 2
+    below = settings * (settings - 1) // 2
+    mean = np.concatenate(
+        [np.zeros(cells), np.tile(middle, cells), start[-_pooled_size(settings) :][:settings], np.zeros(below), [0.0]]
+    )
+    cell_ranges = np.tile(1 / (CENTRE_PRIOR * ranges) ** 2, cells)
+    off_diagonal = 1 / np.exp(2 * start[-_pooled_size(settings) :][:settings].mean()) / LOG_CURVATURE_PRIOR**2
+    precision = np.concatenate(
+        [
+            np.zeros(cells),
+            cell_ranges,
+            np.full(settings, 1 / LOG_CURVATURE_PRIOR**2),
+            np.full(below, off_diagonal),
+            [1 / SKEW_PRIOR**2],
+        ]
+    )
+    return _Prior(mean=mean, precision=precision)
+
+
+def _factor(pooled: Floats, settings: int) -> Floats:
+    lower = np.diag(np.exp(pooled[:settings]))
+    lower[np.tril_indices(settings, -1)] = pooled[settings:-1]
+    return np.asarray(lower)
+
+
+def _warp(offset: Floats, skew: float) -> Floats:
+    """sign(u) sqrt(2 (exp(k u) - 1 - k u)) / |k|, which is u to first order. Exponents are capped at 20."""
+    place = np.clip(skew * offset, -20, 20)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = 2 * (np.expm1(place) - place) / place**2
+    series = 1 + place / 3 + place**2 / 12
+    return np.asarray(offset * np.sqrt(np.where(np.abs(place) < 1e-3, series, ratio)))
+
+
+def _warp_slopes(offset: Floats, skew: float) -> tuple[Floats, Floats]:
+    """Derivatives of `_warp` by offset and by skew, by central differences."""
+    step = 1e-5
+    by_offset = (_warp(offset + step, skew) - _warp(offset - step, skew)) / (2 * step)
+    by_skew = (_warp(offset, skew + step) - _warp(offset, skew - step)) / (2 * step)
+    return by_offset, by_skew
+
+
+def _excess(data: Observations, theta: Floats) -> Floats:
+    cells, settings = data.cells, data.settings
+    pooled = theta[-_pooled_size(settings) :]
+    centre = theta[cells : cells + cells * settings].reshape(cells, settings)
+    warped = data.coordinates - centre[data.cell]
+    warped[:, 0] = _warp(warped[:, 0], float(pooled[-1]))
+    return np.asarray(0.5 * ((warped @ _factor(pooled, settings)) ** 2).sum(axis=1))
+
+
+def _jacobian(data: Observations, theta: Floats) -> sparse.csr_array:
+    """d(predicted log loss) / d(theta), (n, parameters)."""
+    cells, settings, count = data.cells, data.settings, data.log_loss.size
+    pooled = theta[-_pooled_size(settings) :]
+    factor, skew = _factor(pooled, settings), float(pooled[-1])
+    warped = data.coordinates - theta[cells : cells + cells * settings].reshape(cells, settings)[data.cell]
+    by_offset, by_skew = _warp_slopes(warped[:, 0], skew)
+    warped[:, 0] = _warp(warped[:, 0], skew)
+    projected = warped @ factor
+    slope = projected @ factor.T
+    rows, columns = np.tril_indices(settings, -1)
+    blocks = [
+        np.ones((count, 1)),
+        -slope * np.column_stack([by_offset, np.ones((count, settings - 1))]),
+        warped * projected * np.exp(pooled[:settings]),
+        warped[:, rows] * projected[:, columns],
+        (slope[:, 0] * by_skew)[:, None],
+    ]
+    first = cells + settings * cells
+    places = np.column_stack(
+        [
+            data.cell,
+            cells + settings * data.cell[:, None] + np.arange(settings),
+            np.broadcast_to(first + np.arange(_pooled_size(settings)), (count, _pooled_size(settings))),
+        ]
+    )
+    values = np.column_stack(blocks)
+    owners = np.repeat(np.arange(count), values.shape[1])
+    return sparse.csr_array((values.ravel(), (owners, places.ravel())), shape=(count, theta.size))
+
+
+def _huber(standardised: Floats) -> tuple[Floats, Floats]:
+    """Huber's loss and weight."""
+    size = np.abs(standardised)
+    loss = np.where(size <= HUBER, 0.5 * size**2, HUBER * (size - 0.5 * HUBER))
+    return loss, HUBER / np.maximum(size, HUBER)
+
+
+def _normal_equations(data: Observations, theta: Floats, prior: _Prior, noise: float) -> tuple[Floats, Floats, float]:
+    """Gauss-Newton matrix, gradient and cost in units of noise."""
+    excess = _excess(data, theta)
+    spread = np.sqrt(noise**2 + (MISFIT * excess) ** 2)
+    residual = (theta[data.cell] + excess - data.log_loss) / spread
+    loss, weight = _huber(residual)
+    jacobian = sparse.diags_array(1 / spread) @ _jacobian(data, theta)
+    away = theta - prior.mean
+    normal = (jacobian.T @ (sparse.diags_array(weight) @ jacobian)).toarray() + np.diag(prior.precision)
+    gradient = jacobian.T @ (weight * residual) + prior.precision * away
+    cost = float(loss.sum() + np.log(spread / noise).sum() + 0.5 * (prior.precision * away**2).sum())
+    return np.asarray(normal), np.asarray(gradient), cost
+
+
+def _degrees(data: Observations) -> float:
+    return max(float(data.log_loss.size - data.cells * (1 + data.settings) - _pooled_size(data.settings)), 1.0)
+
+
+def _noise(data: Observations, theta: Floats) -> float:
+    """Robust standard deviation at the optimum, by the parameters spent (at least 1e-6)."""
+    excess = _excess(data, theta)
+    residual = data.log_loss - theta[data.cell] - excess
+    noise = float(np.std(residual)) + 1e-6
+    for _ in range(20):
+        spread = np.sqrt(noise**2 + (MISFIT * excess) ** 2)
+        clipped = np.clip(residual / spread, -2 * HUBER, 2 * HUBER)
+        noise *= float(np.sqrt((clipped**2).sum() / _degrees(data)))
+        noise = max(noise, 1e-6)
+    return noise
+
+
+def _surface(data: Observations, theta: Floats, prior: _Prior, noise: float) -> Surface:
+    cells, settings = data.cells, data.settings
+    excess = _excess(data, theta)
+    spread = np.sqrt(noise**2 + (MISFIT * excess) ** 2)
+    residual = (data.log_loss - theta[data.cell] - excess) / spread
+    weight = _huber(residual)[1]
+    rows = sparse.diags_array(np.sqrt(weight) / spread) @ _jacobian(data, theta)
+    own = (rows.T @ rows).toarray()
+    inverse = np.linalg.inv(own + np.diag(prior.precision))
+    shared = _shared_part(np.sqrt(weight) * residual, data.run)
+    sums = sparse.csr_array((np.ones(data.run.size), (data.run, np.arange(data.run.size)))) @ rows
+    meat = (1 - shared) * own + shared * (sums.T @ sums).toarray() + np.diag(prior.precision)
+    pooled = theta[-_pooled_size(settings) :]
+    factor = _factor(pooled, settings)
+    keep = cells + cells * settings
+    return Surface(
+        floor=theta[:cells].copy(),
+        centre=theta[cells:keep].reshape(cells, settings).copy(),
+        curvature=factor @ factor.T,
+        skew=float(pooled[-1]),
+        covariance=np.asarray((inverse @ meat @ inverse)[:keep, :keep]),
+        noise=noise,
+        shared=shared,
+        dof=_degrees(data),
+    )
+
+
+def _shared_part(residual: Floats, run: Ints) -> float:
+    """Mean correlation of one run's errors in different cells, 0 to 1; 0 where no run is read twice."""
+    size = np.bincount(run)
+    total = np.bincount(run, weights=residual)
+    squares = np.bincount(run, weights=residual**2)
+    pairs = float((size * (size - 1)).sum())
+    variance = float((residual**2).mean())
+    if pairs == 0 or variance == 0:
+        return 0.0
+    return float(np.clip((total**2 - squares).sum() / pairs / variance, 0, 1))

@@ -1,0 +1,116 @@
+"""Sums of powers, loss = E + sum_k A_k x_k^-alpha_k, by variable projection.
+
+For given exponents the coefficients are a small linear problem. So the exponents are laid out on a
+grid, the coefficients (none negative) found on all of it at once by reweighted least squares under
+Huber's loss on log loss, and the best few polished by Newton. Nothing depends on a good start.
+Bootstrap replicates are weights on the same points: their starts come from one matrix product over
+the grid, and all of them are polished in one batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from orchestrator.laws.exponent_grid import solve_grid
+from orchestrator.laws.newton import Objective, polish
+from orchestrator.laws.result import Floats
+
+# Exponents of loss laws in params, tokens or compute lie between 0.03 and 1 in every published fit
+# (Hoffmann's starts go to 2). An optimum on these bounds is reported as such.
+EXPONENT_BOUNDS = (0.005, 3.0)
+# Smallest coefficient, as a part of the mean loss: stands for "none" in logarithms.
+LEAST_COEFFICIENT = 1e-8
+STARTS = 8  # lowest grid nodes that are polished beside the valleys. A guess
+BATCH_ELEMENTS = 400_000  # rows * points of one batch: stays in the cache, bounds memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class SumOfPowers:
+    """The points of one fit.
+
+    `quantities` is (terms, points), positive; `loss` (points,), nats per token. `shared` gives the
+    exponent's index of each term: (0, 1) for two exponents, (0, 0) for one that both terms have.
+    """
+
+    quantities: Floats
+    loss: Floats
+    shared: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solutions:
+    """One row a replicate: E (rows,), A and alpha (rows, terms), the summed Huber loss (rows,).
+
+    `offset_absent`, `terms_absent` say where a coefficient lies on its bound and stands for zero,
+    `exponents_at_bound` where an exponent lies on one of EXPONENT_BOUNDS.
+    """
+
+    offset: Floats
+    coefficients: Floats
+    exponents: Floats
+    objective: Floats
+    offset_absent: npt.NDArray[np.bool_]
+    terms_absent: npt.NDArray[np.bool_]
+    exponents_at_bound: npt.NDArray[np.bool_]
+
+
+class VariableProjection:
+    """The fit of one set of points: `best` under equal weights, `refit` under any number of others."""
+
+    def __init__(self, problem: SumOfPowers) -> None:
+        logs = np.log(problem.quantities)
+        self._centre = logs.mean(axis=1)
+        self._scale = float(np.log(problem.loss).mean())
+        exponents, coefficients = len(set(problem.shared)), 1 + len(problem.shared)
+        least, (low, high) = float(np.log(LEAST_COEFFICIENT)), EXPONENT_BOUNDS
+        self.objective = Objective(
+            x=logs - self._centre[:, None],
+            log_loss=np.log(problem.loss) - self._scale,
+            shared=problem.shared,
+            lower=np.array([least] * coefficients + [low] * exponents),
+            upper=np.array([-least] * coefficients + [high] * exponents),
+        )
+        self._grid = solve_grid(self.objective)
+        self._theta, value = self._global_minimum()
+        self.best = self._solutions(self._theta[None], np.array([value]))
+
+    def refit(self, weights: npt.ArrayLike) -> Solutions:
+        """The best fit under each row of weights (rows, points), e.g. bootstrap multiplicities."""
+        weighted = np.asarray(weights, dtype=float)
+        rows = max(1, BATCH_ELEMENTS // weighted.shape[1])
+        pieces = [self._refit_batch(weighted[at : at + rows]) for at in range(0, len(weighted), rows)]
+        return self._solutions(*(np.concatenate(piece) for piece in zip(*pieces, strict=True)))
+
+    def _global_minimum(self) -> tuple[Floats, float]:
+        nodes = np.argsort(self._grid.value, kind="stable")[:STARTS]
+        starts = self._grid.theta[np.unique(np.concatenate([nodes, self._grid.valleys()]))]
+        theta, values = polish(self.objective, starts, np.ones((len(starts), self.objective.log_loss.size)))
+        return theta[np.argmin(values)], float(values.min())
+
+    def _refit_batch(self, weights: Floats) -> tuple[Floats, Floats]:
+        rows = np.arange(len(weights))
+        near = np.broadcast_to(self._theta, (len(weights), self._theta.size))
+        starts = np.concatenate([near, self._grid.starts(weights)])
+        theta, values = polish(self.objective, starts, np.concatenate([weights, weights]))
+        choice = rows + len(weights) * np.argmin(values.reshape(2, -1), axis=0)
+        return theta[choice], values[choice]
+
+    def _solutions(self, theta: Floats, values: Floats) -> Solutions:
+        terms, (low, high) = self.objective.terms, EXPONENT_BOUNDS
+        exponents = theta[:, terms + 1 :][:, self.objective.shared]
+        logs = theta[:, : terms + 1] + self._scale
+        logs[:, 1:] += exponents * self._centre
+        absent = theta[:, : terms + 1] <= np.log(LEAST_COEFFICIENT) + 1
+        coefficients = np.where(absent, 0.0, np.exp(logs))
+        return Solutions(
+            offset=coefficients[:, 0],
+            coefficients=coefficients[:, 1:],
+            exponents=exponents,
+            objective=values,
+            offset_absent=absent[:, 0],
+            terms_absent=absent[:, 1:],
+            exponents_at_bound=(exponents <= low) | (exponents >= high),
+        )

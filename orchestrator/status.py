@@ -1,0 +1,170 @@
+"""Where a sweep stands, computed from its plan and ledger alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.ledger import Closed, Ended, History, Opened, Started
+from orchestrator.sweep import best_trial
+from orchestrator.trial import Reason, Trial, TrialState
+from search_spaces.plan import Search, SweepPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchStatus:
+    """One search: how many of its planned trials are where, and the best so far."""
+
+    name: str
+    planned: int
+    counts: Mapping[TrialState, int]
+    best: Trial | None
+    edges: tuple[str, ...]  # settings of the best trial that lie on an edge of the space
+
+    def count(self, state: TrialState) -> int:
+        """Trials in a state."""
+        return self.counts.get(state, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occupancy:
+    """How full the slots were, from the first start until the queue was empty (the last start)."""
+
+    slots: int
+    window_s: float
+    busy_fraction: float | None  # None before two starts
+    drain_s: float  # from the last start to the last end: nothing was left to start
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepStatus:
+    """The whole sweep. `seconds_left` comes from the measured FLOP rate; None before there is one."""
+
+    sweep: str
+    state: str  # running or interrupted, done, stopped, failed
+    searches: tuple[SearchStatus, ...]
+    planned: int
+    counts: Mapping[TrialState, int]
+    causes: Mapping[str, int]  # attempts that failed, by cause
+    reasons: Mapping[str, int]  # trials by reason of their proposal
+    running: tuple[Trial, ...]
+    occupancy: Occupancy
+    repeated_tokens: int
+    flops_done: float
+    flops_planned: float
+    seconds_left: float | None
+    message: str = ""
+
+    @property
+    def ended(self) -> int:
+        """Trials to which nothing more will happen."""
+        return sum(count for state, count in self.counts.items() if state.ended)
+
+
+def sweep_status(plan: SweepPlan, history: History, *, now: float) -> SweepStatus:
+    """Where the sweep stands at a time (seconds since 1970)."""
+    trials = list(history.trials.values())
+    closed = history.of(Closed)
+    occupancy = _occupancy(history, now)
+    done = sum(_flops(plan, trial) for trial in trials if trial.state.ended)
+    planned = float(plan.flops())
+    return SweepStatus(
+        sweep=plan.name,
+        state=closed[-1].how if closed else "open",
+        searches=tuple(_search_status(search, [t for t in trials if t.of(search)]) for search in plan.searches),
+        planned=plan.trials,
+        counts=dict(Counter(trial.state for trial in trials)),
+        causes=dict(Counter(event.cause.value for event in history.of(Ended) if event.cause)),
+        reasons=dict(Counter(trial.reason.value for trial in trials)),
+        running=tuple(trial for trial in trials if trial.state is TrialState.RUNNING),
+        occupancy=occupancy,
+        repeated_tokens=sum(trial.result.repeated_tokens for trial in trials if trial.result),
+        flops_done=done,
+        flops_planned=planned,
+        seconds_left=_seconds_left(plan, trials, occupancy.slots, now),
+        message=closed[-1].message if closed else "",
+    )
+
+
+def as_json(status: SweepStatus) -> dict[str, Any]:
+    """Plain numbers and strings, for `status --json`."""
+    plain = dataclasses.asdict(status)
+    plain["ended"] = status.ended
+    return plain
+
+
+def _search_status(search: Search, trials: Sequence[Trial]) -> SearchStatus:
+    best = best_trial([trial for trial in trials if trial.reason is not Reason.REPLICATE])
+    return SearchStatus(
+        name=search.name,
+        planned=search.planned_trials,
+        counts=dict(Counter(trial.state for trial in trials)),
+        best=best,
+        edges=search.space.edges(best.settings) if best else (),
+    )
+
+
+def _flops(plan: SweepPlan, trial: Trial) -> float:
+    return float(plan.search_of(trial.scale, trial.tokens).cell.flops())
+
+
+def _seconds_left(plan: SweepPlan, trials: Sequence[Trial], slots: int, now: float) -> float | None:
+    """Work left over the rate measured so far; small models are slower per FLOP, so scale by scale."""
+    rates = _rates(plan, trials)
+    if not rates or not slots:
+        return None
+    left = 0.0
+    for search in plan.searches:
+        mine = [trial for trial in trials if trial.of(search)]
+        open_trials = search.planned_trials - sum(trial.state.ended for trial in mine)
+        size = search.cell.scale.params
+        nearest = min(rates, key=lambda known: abs(known - size))
+        left += open_trials * search.cell.flops() / rates[nearest]
+    underway = sum(now - trial.started_at for trial in trials if trial.state is TrialState.RUNNING and trial.started_at)
+    return max(0.0, left - underway) / slots
+
+
+def _rates(plan: SweepPlan, trials: Sequence[Trial]) -> dict[int, float]:
+    """FLOP per second of one slot, by params of the scale."""
+    spent: dict[int, list[float]] = {}
+    for trial in trials:
+        if trial.state is TrialState.COMPLETED and trial.result and trial.result.seconds > 0:
+            scale = plan.search_of(trial.scale, trial.tokens).cell.scale
+            spent.setdefault(scale.params, []).append(_flops(plan, trial) / trial.result.seconds)
+    # The mean of times, not of rates: it is time that adds up.
+    return {params: len(rates) / sum(1 / rate for rate in rates) for params, rates in spent.items()}
+
+
+@dataclass
+class _Busy:
+    seconds: float = 0.0
+    since: dict[str, float] = field(default_factory=dict)
+
+
+def _occupancy(history: History, now: float) -> Occupancy:
+    """Of the last driver's life only: between two drivers nobody holds the slots."""
+    events = history.events
+    opened = [index for index, event in enumerate(events) if isinstance(event, Opened)]
+    last = events[opened[-1] :] if opened else []
+    slots = last[0].slots if last and isinstance(last[0], Opened) else 0
+    starts = [event.time for event in last if isinstance(event, Started)]
+    ends = [event.time for event in last if isinstance(event, Ended)]
+    if len(starts) < 2 or not slots:
+        return Occupancy(slots=slots, window_s=0.0, busy_fraction=None, drain_s=0.0)
+    busy = _Busy()
+    for event in last:
+        if isinstance(event, Started):
+            busy.since[event.key] = event.time
+        elif isinstance(event, Ended) and event.key in busy.since:
+            busy.seconds += max(0.0, min(event.time, starts[-1]) - busy.since.pop(event.key))
+    busy.seconds += sum(max(0.0, starts[-1] - since) for since in busy.since.values())
+    window = starts[-1] - starts[0]
+    return Occupancy(
+        slots=slots,
+        window_s=window,
+        busy_fraction=busy.seconds / (window * slots) if window else None,
+        drain_s=max(0.0, (max(ends) if ends else now) - starts[-1]),
+    )

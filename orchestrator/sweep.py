@@ -1,0 +1,386 @@
+"""The loop: ask, submit, wait, tell. It knows ports, and no Ray, Optuna or MLflow.
+
+What is done next follows from the ledger alone, so a restart is not a special case: the ledger is
+replayed, trials that were left unfinished are started again, and the loop goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from orchestrator import policy
+from orchestrator.curves import read_curve, trial_folder, write_points
+from orchestrator.files import patiently
+from orchestrator.ledger import Closed, Ended, Event, Ledger, Predicted, Proposed, Started
+from orchestrator.ports import (
+    Assignment,
+    AttemptEnded,
+    Outcome,
+    PointsArrived,
+    PoolEvent,
+    Proposer,
+    Resources,
+    Tracker,
+    WorkerPool,
+)
+from orchestrator.trial import Proposal, Reason, Trial, TrialState, spec_of, trial_key
+from search_spaces.errors import ScalesweepError
+from search_spaces.plan import Search, SweepPlan
+from search_spaces.space import HyperParameters
+from trainers.api import Cause
+
+logger = logging.getLogger(__name__)
+
+# The loop wakes this often even if nothing happens, to look for a request to pause. Seconds.
+_TICK_S = 0.5
+
+
+class Ending(StrEnum):
+    """How `Sweep.run` came back."""
+
+    DONE = "done"
+    PAUSED = "paused"  # the same command goes on
+    STOPPED = "stopped"  # for good
+    FAILED = "failed"  # the user's program fails again and again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What the smaller scales say about a cell. `settings` is None where no law could be fitted."""
+
+    settings: HyperParameters | None
+    runs_used: int
+    prediction: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """The outside systems of a sweep, and the forecaster."""
+
+    proposer: Proposer
+    pool: WorkerPool
+    tracker: Tracker
+    forecast: Callable[[Search, tuple[Trial, ...]], Forecast]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requests:
+    """What people ask of a running sweep: each is looked at several times a second."""
+
+    pause: Callable[[], bool] = lambda: False
+    stop: Callable[[], bool] = lambda: False
+
+
+@dataclass(kw_only=True)
+class Sweep:
+    """Runs a plan to its end. One thread, but for the forecast, which may take seconds."""
+
+    plan: SweepPlan
+    folder: Path
+    ledger: Ledger
+    ports: Ports
+    trainer_version: str
+    resources: Callable[[str], Resources]
+    requests: Requests = Requests()
+    progress: Callable[[], None] = lambda: None
+    _active: dict[str, str] = field(default_factory=dict, init=False)  # trial_key -> worker
+    _not_before: dict[str, float] = field(default_factory=dict, init=False)
+    _errors: Counter[str] = field(default_factory=Counter, init=False)
+    _forecasts: dict[str, Future[Forecast]] = field(default_factory=dict, init=False)
+    _ending: Ending | None = field(default=None, init=False)
+    _message: str = field(default="", init=False)
+
+    def run(self) -> Ending:
+        """Go on until the plan is done, or somebody asks to leave."""
+        self._restore()
+        with ThreadPoolExecutor(1, thread_name_prefix="forecast") as executor:
+            while not self._over():
+                self._obey()
+                if self._ending is None:
+                    self._forecast(executor)
+                    self._fill()
+                for event in self.ports.pool.wait(_TICK_S):
+                    self._handle(event)
+                self.progress()
+        ending = self._ending or Ending.DONE
+        if ending is not Ending.PAUSED:
+            self._record(Closed(time=time.time(), how=ending.value, message=self._message))
+        return ending
+
+    @property
+    def trials(self) -> Mapping[str, Trial]:
+        """All trials so far, by key, in the order of proposal."""
+        return self.ledger.history.trials
+
+    def of(self, search: Search) -> list[Trial]:
+        """The trials of a search, in the order of proposal."""
+        return [trial for trial in self.trials.values() if trial.of(search)]
+
+    def _restore(self) -> None:
+        for trial in self.trials.values():
+            search = self._search(trial)
+            self.ports.proposer.restore(trial, search)
+            self.ports.tracker.trial_changed(trial, search)
+            points = read_curve(self.folder, trial.key)
+            if points:
+                self.ports.tracker.points(trial.key, points)
+
+    def _over(self) -> bool:
+        if self._active:
+            return False
+        return self._ending is not None or not (self._unfinished() or any(map(self._unproposed, self.plan.searches)))
+
+    def _obey(self) -> None:
+        if self._ending is None:
+            if self.requests.stop():
+                self._leave(Ending.STOPPED)
+            elif self.requests.pause():
+                self._leave(Ending.PAUSED)
+
+    def _leave(self, ending: Ending, message: str = "") -> None:
+        self._ending, self._message = ending, message
+        for key in self._active:
+            self.ports.pool.ask_to_leave(key)
+
+    # What to do next
+
+    def _fill(self) -> None:
+        while (start := self._next_start()) is not None:
+            self._start(start)
+
+    def _next_start(self) -> Trial | None:
+        """A trial for a free slot: unfinished ones first, then proposals smallest scale first, then replicates."""
+        now = time.time()
+        for trial in self._unfinished():
+            if self._not_before.get(trial.key, 0.0) <= now and self._has_room(self._search(trial)):
+                return trial
+        for propose in (self._propose, self._replicate):
+            for search in self.plan.searches:
+                if self._has_room(search):
+                    proposal = propose(search)
+                    if proposal is not None:
+                        return self._adopt(search, proposal)
+        return None
+
+    def _has_room(self, search: Search) -> bool:
+        return self.ports.pool.has_room(self.resources(search.cell.scale.name))
+
+    def _unfinished(self) -> list[Trial]:
+        return [t for t in self.trials.values() if not t.state.ended and t.key not in self._active]
+
+    def _unproposed(self, search: Search) -> bool:
+        """Whether the search has proposals or replicates still to come."""
+        found = self.of(search)
+        searched = [trial for trial in found if trial.reason is not Reason.REPLICATE]
+        replicates = len(found) - len(searched)
+        best = best_trial(searched)
+        return len(searched) < search.trials or (best is not None and replicates < search.seeds - 1)
+
+    def _propose(self, search: Search) -> Proposal | None:
+        searched = [trial for trial in self.of(search) if trial.reason is not Reason.REPLICATE]
+        if len(searched) >= search.trials or (search.held_out and self._predicted(search) is None):
+            return None
+        if search.held_out and not searched:
+            settings = self._predicted_settings(search)
+            if settings is not None:
+                return Proposal(settings=settings, reason=Reason.PREDICTED)
+        return self.ports.proposer.ask(search, len(searched), self._neighbour_best(search))
+
+    def _replicate(self, search: Search) -> Proposal | None:
+        """The best settings again, once the search is over: their spread is the noise of a run."""
+        found = self.of(search)
+        searched = [trial for trial in found if trial.reason is not Reason.REPLICATE]
+        done = len(searched) >= search.trials and all(trial.state.ended for trial in searched)
+        best = best_trial(searched)
+        if not done or best is None or len(found) - len(searched) >= search.seeds - 1:
+            return None
+        return Proposal(settings=best.settings, reason=Reason.REPLICATE)
+
+    def _neighbour_best(self, search: Search) -> HyperParameters | None:
+        for smaller in self.plan.below(search):
+            best = best_trial(self.of(smaller))
+            if best is not None:
+                return best.settings
+        return None
+
+    def _adopt(self, search: Search, proposal: Proposal) -> Trial:
+        """Record a proposal. An equal key is never trained twice: a repeated point gets another seed."""
+        search.space.validate(proposal.settings)
+        seed = self.plan.seed
+        while (key := self._key(search, proposal.settings, seed)) in self.trials:
+            seed += 1
+        self._record(
+            Proposed(
+                time=time.time(),
+                key=key,
+                number=len(self.trials),
+                scale=search.cell.scale.name,
+                tokens=search.cell.tokens,
+                settings=proposal.settings,
+                seed=seed,
+                reason=proposal.reason,
+            )
+        )
+        trial = self.trials[key]
+        self.ports.proposer.proposed(trial, search)
+        return trial
+
+    def _key(self, search: Search, settings: HyperParameters, seed: int) -> str:
+        return trial_key(
+            scale=search.cell.scale,
+            tokens=search.cell.tokens,
+            settings=settings,
+            seed=seed,
+            trainer_version=self.trainer_version,
+        )
+
+    def _start(self, trial: Trial) -> None:
+        search = self._search(trial)
+        attempt = trial.attempt + 1
+        # Recorded before it is acted on: a driver that dies in between leaves a number that nobody used.
+        self._record(Started(time=time.time(), key=trial.key, attempt=attempt))
+        self._active[trial.key] = self.ports.pool.submit(
+            Assignment(
+                spec=spec_of(trial, search),
+                attempt=attempt,
+                resources=self.resources(search.cell.scale.name),
+                workspace=trial_folder(self.folder, trial.key) / "work",
+            )
+        )
+        self.ports.tracker.trial_changed(self.trials[trial.key], search)
+
+    # What has happened
+
+    def _handle(self, event: PoolEvent) -> None:
+        trial = self.trials[event.key]
+        if event.attempt != trial.attempt:  # a worker that was given up and came back: fenced off
+            return
+        if isinstance(event, PointsArrived):
+            patiently(lambda: write_points(self.folder, event.key, event.attempt, event.points))
+            self.ports.tracker.points(event.key, event.points)
+            return
+        self._record(self._end_of(trial, event, worker=self._active.pop(event.key, "")))
+        trial = self.trials[event.key]
+        search = self._search(trial)
+        if trial.state.ended:
+            self.ports.proposer.tell(trial, search)
+        self.ports.tracker.trial_changed(trial, search)
+        if event.cause in {Cause.USER_ERROR, Cause.BUG}:
+            self._count_error(event)
+
+    def _end_of(self, trial: Trial, event: AttemptEnded, worker: str) -> Ended:
+        states = {
+            Outcome.COMPLETED: TrialState.COMPLETED,
+            Outcome.DIVERGED: TrialState.DIVERGED,
+            Outcome.PAUSED: TrialState.WAITING,
+        }
+        state = states.get(event.outcome)
+        if state is None:
+            cause = event.cause or Cause.BUG
+            again = policy.try_again(trial, cause)
+            state = TrialState.WAITING if again else TrialState.FAILED
+            self._not_before[event.key] = time.time() + policy.RETRIES[cause].delay_s
+            logger.warning("%s: %s, %s", trial.key, cause.value, "trying again" if again else "given up")
+        return Ended(
+            time=time.time(),
+            key=event.key,
+            attempt=event.attempt,
+            state=state,
+            result=event.result,
+            cause=event.cause,
+            message=event.message,
+            worker=worker,
+        )
+
+    def _count_error(self, event: AttemptEnded) -> None:
+        """The same error again and again is the program's: stop before it costs the whole budget."""
+        last_line = event.message.strip().splitlines()[-1:] or [""]
+        self._errors[last_line[0]] += 1
+        if self._errors[last_line[0]] >= policy.SAME_ERROR_LIMIT and self._ending is None:
+            self._leave(Ending.FAILED, event.message)
+
+    # The forecast of a held-out search
+
+    def _forecast(self, executor: ThreadPoolExecutor) -> None:
+        """Once all smaller searches are over, have the held-out one predicted; write it down when it is."""
+        for search in self.plan.searches:
+            if not search.held_out or self._predicted(search) is not None:
+                continue
+            future = self._forecasts.get(search.name)
+            if future is None:
+                known = tuple(self._known_before(search))
+                if known and all(trial.state.ended for trial in known) and self._searched_below():
+                    self._forecasts[search.name] = executor.submit(self.ports.forecast, search, known)
+            elif future.done():
+                self._write_down(search, future)
+
+    def _known_before(self, search: Search) -> Iterator[Trial]:
+        """Search trials of what is not held out. Replicates fill slots meanwhile, and come too late to count."""
+        for other in self.plan.searches:
+            if not other.held_out:
+                yield from (trial for trial in self.of(other) if trial.reason is not Reason.REPLICATE)
+
+    def _searched_below(self) -> bool:
+        return all(
+            sum(trial.reason is not Reason.REPLICATE for trial in self.of(search)) >= search.trials
+            for search in self.plan.searches
+            if not search.held_out
+        )
+
+    def _write_down(self, search: Search, future: Future[Forecast]) -> None:
+        try:
+            forecast = future.result()
+        except ScalesweepError as error:
+            forecast = Forecast(settings=None, runs_used=0, prediction={"failed": str(error)})
+        settings = forecast.settings
+        prediction = dict(forecast.prediction)
+        if settings is not None:
+            prediction["settings"] = {
+                "learning_rate": settings.learning_rate,
+                "batch_size": settings.batch_size,
+                "beta2": settings.beta2,
+            }
+        self._record(
+            Predicted(
+                time=time.time(),
+                scale=search.cell.scale.name,
+                tokens=search.cell.tokens,
+                runs_used=forecast.runs_used,
+                prediction=prediction,
+            )
+        )
+
+    def _predicted(self, search: Search) -> Predicted | None:
+        found = [
+            event
+            for event in self.ledger.history.of(Predicted)
+            if event.scale == search.cell.scale.name and event.tokens == search.cell.tokens
+        ]
+        return found[0] if found else None
+
+    def _predicted_settings(self, search: Search) -> HyperParameters | None:
+        event = self._predicted(search)
+        given = event.prediction.get("settings") if event else None
+        return search.space.at(given) if given else None
+
+    # Small things
+
+    def _search(self, trial: Trial) -> Search:
+        return self.plan.search_of(trial.scale, trial.tokens)
+
+    def _record(self, event: Event) -> None:
+        patiently(lambda: self.ledger.append(event))
+
+
+def best_trial(trials: list[Trial]) -> Trial | None:
+    """The completed trial of lowest final loss; the earlier one of two equals."""
+    measured = [trial for trial in trials if trial.loss is not None]
+    return min(measured, key=lambda trial: (trial.loss, trial.number), default=None)
