@@ -116,9 +116,12 @@ class ResourcesSection(_Section):
 
 
 class ClusterSection(_Section):
-    """Where Ray runs: `local` starts it here, `auto` joins the one that this machine belongs to."""
+    """Where Ray runs: `local` starts it here, `auto` joins the cluster of this machine.
 
-    address: Literal["local", "auto"] = "local"
+    `in-process` does without Ray, for debugging: threads of the driver.
+    """
+
+    address: Literal["local", "auto", "in-process"] = "local"
     workers: Count | None = None  # at most so many at once; None: what the resources allow
 
 

@@ -277,7 +277,7 @@ def _encode(event: Event) -> bytes:
 def _decode(line: bytes) -> Event:
     text = line.decode()
     head, mark, tail = text.rpartition(',"crc":"')
-    if not mark or f"{zlib.crc32((head + '}').encode()):08x}\"}}" != tail:
+    if not mark or f'{zlib.crc32((head + "}").encode()):08x}"}}' != tail:
         raise ValueError("its checksum does not match")
     body = json.loads(text)
     body.pop("crc")

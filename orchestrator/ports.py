@@ -158,6 +158,9 @@ class Tracker(Protocol):
     def points(self, key: str, points: Sequence[CurvePoint]) -> None:
         """Add points to the trial's run. The same point twice is stored once."""
 
+    def regrets(self, regrets: Mapping[str, float]) -> None:
+        """Relative loss above the cell's fitted best, by trial key, once the laws are fitted."""
+
     def summarise(self, note: str, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
         """The sweep's own run: a note in Markdown, numbers, and files to keep."""
 

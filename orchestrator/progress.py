@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from orchestrator.status import SearchStatus, SweepStatus
 from orchestrator.trial import TrialState
 from search_spaces.space import HyperParameters
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 # A pipe or a log file gets a line this often at most. Seconds.
 _LINE_EVERY_S = 10.0
@@ -112,7 +115,7 @@ def headline(status: SweepStatus) -> str:
     return " · ".join(parts)
 
 
-def _table(status: SweepStatus) -> object:
+def _table(status: SweepStatus) -> Table:
     from rich.table import Table
 
     table = Table(title=f"{status.sweep}: {headline(status)}", title_justify="left", expand=False)

@@ -104,9 +104,7 @@ class Trial:
         return replace(self, state=state, **changes)  # type: ignore[arg-type]
 
 
-def trial_key(
-    *, scale: ModelScale, tokens: int, settings: HyperParameters, seed: int, trainer_version: str
-) -> str:
+def trial_key(*, scale: ModelScale, tokens: int, settings: HyperParameters, seed: int, trainer_version: str) -> str:
     """The identity of a trial: a hash of everything that decides its result.
 
     `trainer_version` covers the trainer's options (schedule, warmup, ...), corpus and tokenizer. The
@@ -133,4 +131,5 @@ def spec_of(trial: Trial, search: Search) -> TrialSpec:
         eval_tokens=search.eval_tokens,
         settings=trial.settings,
         seed=trial.seed,
+        served_tokens=tuple(cell.tokens for cell in search.serves),
     )

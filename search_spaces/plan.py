@@ -113,10 +113,13 @@ class SweepPlan:
     def __post_init__(self) -> None:
         if not self.searches:
             raise InputError(f"sweep {self.name!r} has no scales; give it a ladder")
+        names = [scale.name for scale in self.scales]
+        if len(set(names)) < len(names):
+            raise InputError(f"sweep {self.name!r} has different scales of one name: {names}; rename one")
         names = [search.name for search in self.searches]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise InputError(f"two searches are named {twice[0]!r}; scales need names of their own")
+            raise InputError(f"two searches are named {twice[0]!r}; move their tokens_per_param apart")
 
     @property
     def cells(self) -> tuple[Cell, ...]:

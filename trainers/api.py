@@ -13,7 +13,7 @@ TrialError (search_spaces.errors)
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -62,7 +62,9 @@ class TrialSpec:
     """Everything that decides a trial's result, and nothing else.
 
     `eval_tokens` are the rising token counts at which validation loss is wanted; the last one is
-    `tokens`, the horizon. Each is a multiple of every batch of the scale's space.
+    `tokens`, the horizon. Each is a multiple of every batch of the scale's space. Those of the shorter
+    cells that this trial serves are in `served_tokens` (empty where it serves the horizon alone): they
+    are measurements. The others only draw the curve, and a trainer may skip them where they cost too much.
     """
 
     key: str  # trial_key: names the trial everywhere
@@ -71,6 +73,12 @@ class TrialSpec:
     eval_tokens: tuple[int, ...]
     settings: HyperParameters
     seed: int
+    served_tokens: tuple[int, ...] = ()
+
+    @property
+    def shortest_tokens(self) -> int:
+        """Tokens of the shortest cell that this trial serves."""
+        return min(self.served_tokens, default=self.tokens)
 
     @property
     def batch_tokens(self) -> int:
@@ -163,4 +171,15 @@ class Trainer(Protocol):
         """Train to `spec.tokens`, emitting a point at each of `spec.eval_tokens`.
 
         Goes on from the checkpoint in `session.workspace` if there is one.
+        """
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A trainer that has something to do once, before the first trial: tokenising a corpus."""
+
+    def prepare(self, scales: Sequence[ModelScale], tokens: int, say: Callable[[str], None]) -> None:
+        """Make ready for trials of these scales of up to so many tokens; needs no accelerator.
+
+        Costs nothing the second time. Raises InputError where the corpus cannot serve them.
         """

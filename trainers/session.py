@@ -57,7 +57,6 @@ class TrialSession:
         self._points = dict(self._spool.history.points)
         self._repeated = self._spool.history.repeated_tokens
         self._began = time.monotonic()
-        self._last_tokens = 0
         if earlier := _finite(self.curve):
             deliver(earlier)
 
@@ -92,8 +91,8 @@ class TrialSession:
     def emit(self, point: CurvePoint) -> None:
         """Record a point; one that an earlier attempt recorded alike keeps its time and is not sent again.
 
-        Raises TrialDiverged where the loss says so, TrialFailed where tokens do not rise or pass the
-        horizon, the disk is full, or a newer attempt has taken over.
+        Raises TrialDiverged where the loss says so, TrialFailed where the tokens pass the horizon, the disk is
+        full, or a newer attempt has taken over.
         """
         self._check_tokens(point)
         known = self._points.get(point.tokens)
@@ -140,14 +139,11 @@ class TrialSession:
         )
 
     def _check_tokens(self, point: CurvePoint) -> None:
-        horizon = self._spec.tokens
-        if not self._last_tokens < point.tokens <= horizon:
+        if not 0 < point.tokens <= self._spec.tokens:
             raise TrialFailed(
                 Cause.USER_ERROR,
-                f"a point at {point.tokens:,} tokens after one at {self._last_tokens:,}; "
-                f"tokens must rise, up to the horizon of {horizon:,}",
+                f"a point at {point.tokens:,} tokens; the trial goes from 1 to its horizon of {self._spec.tokens:,}",
             )
-        self._last_tokens = point.tokens
 
 
 def run_trial(trainer: Trainer, spec: TrialSpec, session: TrialSession) -> TrialResult:

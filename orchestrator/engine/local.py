@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
-from orchestrator.engine.placement import NodeSize, check_fits
-from orchestrator.engine.slot import Slot
+from orchestrator.engine.nodes import NodeSize, check_fits
+from orchestrator.engine.slot import Slot, drain
 from orchestrator.ports import Assignment, AttemptEnded, PoolEvent, Resources, TrainerRef
 
 _CLOSE_S = 5.0  # how long close waits for each running attempt to write its checkpoint
@@ -31,7 +31,7 @@ class LocalPool:
 
     def check(self, resources: Mapping[str, Resources]) -> None:
         """Raises InputError naming the scale that wants more than this pool: a CPU for each slot, no GPU."""
-        check_fits(resources, [NodeSize(cpus=float(self._count), gpus=0)])
+        check_fits(resources, [NodeSize(cpus=float(self._count))])
 
     @property
     def slots(self) -> int:
@@ -72,14 +72,3 @@ class LocalPool:
         for slot in self._slots:
             slot.close(_CLOSE_S)
         self._slots, self._running = [], {}
-
-
-def drain(events: SimpleQueue[PoolEvent], timeout_s: float) -> list[PoolEvent]:
-    """Everything that is in the queue; waits so long for the first event."""
-    try:
-        found = [events.get(timeout=max(0.0, timeout_s))]
-    except Empty:
-        return []
-    while not events.empty():
-        found.append(events.get())
-    return found

@@ -1,64 +1,157 @@
 """Which worker serves which request: bookkeeping only, no ray.
 
-A worker has one shape (its Resources) on one node for as long as it lives. Capacity that idle workers of
-other shapes occupy counts as free: they are retired when it is wanted. A shape that was refused is waiting
-until it is granted or not asked for during HOLD_LAPSES_S; a node is held for each waiting shape, and
-nothing smaller starts there, so that large trials are not starved by small ones.
+A worker has one shape (its Resources) on one node for as long as it lives. What idle workers of other
+shapes occupy counts as free: they are retired when it is wanted. A shape that was refused is waiting until
+it is granted, or until nobody has asked for it during HOLD_LAPSES_S; for each waiting shape a node is held,
+on which nothing smaller starts, so that large trials are not starved by small ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from orchestrator.engine.nodes import Free, NodeSize, size_of
 from orchestrator.ports import Resources
-from search_spaces.errors import InputError
 
-# The sweep's loop asks about once a second for what it has waiting; ten are a guess.
+# The sweep's loop asks several times a second for what it has waiting; ten seconds are a guess.
 HOLD_LAPSES_S = 10.0
-_EPSILON = 1e-6  # shares of a device are decimal fractions: ten of 0.1 must make one
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodeSize:
-    """What a node has in all. memory_gib is None where it is not known."""
+class Seat:
+    """A worker's place: its shape, its node, and the GPUs that it uses or shares there."""
 
-    cpus: float
-    gpus: int
-    memory_gib: float | None = None
-
-    def holds(self, wanted: Resources) -> bool:
-        """Whether an empty node of this size could run it."""
-        memory = wanted.memory_gib is None or self.memory_gib is None or wanted.memory_gib <= self.memory_gib
-        return wanted.cpus <= self.cpus + _EPSILON and wanted.gpus <= self.gpus + _EPSILON and memory
-
-    def __str__(self) -> str:
-        memory = "" if self.memory_gib is None else f", memory_gib: {self.memory_gib:.1f}"
-        return f"cpus: {self.cpus:g}, gpus: {self.gpus}{memory}"
+    shape: Resources
+    node: str
+    gpus: tuple[int, ...] = ()
 
 
-def check_fits(resources: Mapping[str, Resources], nodes: Iterable[NodeSize]) -> None:
-    """Raises InputError naming the first scale whose resources are no request or fit no node."""
-    nodes = list(nodes)
-    for scale, wanted in resources.items():
-        _check_request(scale, wanted)
-        if not any(node.holds(wanted) for node in nodes):
-            largest = max(nodes, key=lambda node: (node.gpus, node.cpus), default="no node at all")
-            raise InputError(
-                f"resources of scale {scale!r}: one trial wants {describe(wanted)}; the largest node has "
-                f"{largest}; lower the request or add a larger node"
-            )
+@dataclass(frozen=True, kw_only=True)
+class Grant:
+    """How a request can start at once: on an idle worker, or on a new one in the place of `retire`."""
+
+    node: str
+    worker: str | None = None
+    retire: tuple[str, ...] = ()
 
 
-def _check_request(scale: str, wanted: Resources) -> None:
-    if wanted.cpus < 0 or wanted.gpus < 0 or (wanted.gpus > 1 and wanted.gpus != int(wanted.gpus)):
-        raise InputError(
-            f"resources of scale {scale!r}: {describe(wanted)}; none may be below 0, and gpus must be "
-            "a fraction up to 1 or a whole number"
-        )
+@dataclass(kw_only=True)
+class Placement:
+    """The nodes, the workers on them, and who waits for what. Times are monotonic seconds.
+
+    At most `max_workers` workers live at once, if it is given.
+    """
+
+    max_workers: int | None = None
+    _nodes: dict[str, NodeSize] = field(default_factory=dict, init=False)
+    _seats: dict[str, Seat] = field(default_factory=dict, init=False)
+    _busy: set[str] = field(default_factory=set, init=False)
+    _waiting: dict[Resources, float] = field(default_factory=dict, init=False)
+
+    def set_nodes(self, nodes: Mapping[str, NodeSize]) -> None:
+        """Nodes that are alive now. Workers on other ones stay until they are removed."""
+        self._nodes = dict(sorted(nodes.items()))
+
+    @property
+    def nodes(self) -> Mapping[str, NodeSize]:
+        """Nodes by their id."""
+        return self._nodes
+
+    def seat(self, worker: str) -> Seat:
+        """Where a worker is. Raises KeyError for one that is not known."""
+        return self._seats[worker]
+
+    def slots(self, shape: Resources) -> int:
+        """How many workers of a shape the empty nodes take."""
+        count = sum(_capacity(size, shape) for size in self._nodes.values())
+        return count if self.max_workers is None else min(count, self.max_workers)
+
+    def request(self, shape: Resources, now: float) -> Grant | None:
+        """How the shape could start at once; None if it must wait, and then room is held for it."""
+        self._waiting = {s: asked for s, asked in self._waiting.items() if now - asked < HOLD_LAPSES_S}
+        grant = self._grant(shape)
+        if grant is None:
+            self._waiting[shape] = now
+        else:
+            self._waiting.pop(shape, None)
+        return grant
+
+    def add(self, worker: str, shape: Resources, node: str) -> None:
+        """A new worker, idle."""
+        self._seats[worker] = Seat(shape=shape, node=node, gpus=self._free(node).gpus_for(shape))
+
+    def remove(self, worker: str) -> None:
+        """A worker that has gone. No error if it is not known."""
+        self._seats.pop(worker, None)
+        self._busy.discard(worker)
+
+    def occupy(self, worker: str) -> None:
+        """The worker has an attempt."""
+        self._busy.add(worker)
+
+    def release(self, worker: str) -> None:
+        """The worker is idle again. No error if it is not known."""
+        self._busy.discard(worker)
+
+    def _grant(self, shape: Resources) -> Grant | None:
+        open_nodes = self._open_to(shape)
+        for worker, seat in self._seats.items():
+            if worker not in self._busy and seat.shape == shape and seat.node in open_nodes:
+                return Grant(node=seat.node, worker=worker)
+        # The fullest node that has room: whole nodes stay free for large shapes.
+        for node in sorted(open_nodes, key=lambda node: self._free(node).rank):
+            if self._free(node).fits(shape) and not self._full():
+                return Grant(node=node)
+        grants = [grant for node in open_nodes if (grant := self._by_retiring(shape, node)) is not None]
+        return min(grants, key=lambda grant: len(grant.retire), default=None)
+
+    def _by_retiring(self, shape: Resources, node: str) -> Grant | None:
+        """A place on the node, after the fewest idle workers (largest first) have gone."""
+        idle = [worker for worker in self._seats if worker not in self._busy]
+        here = [worker for worker in idle if self._seats[worker].node == node]
+        here.sort(key=lambda worker: size_of(self._seats[worker].shape), reverse=True)
+        gone: list[str] = []
+        while not self._free(node, without=gone).fits(shape):
+            if not here:
+                return None
+            gone.append(here.pop(0))
+        if self._full() and not gone:
+            others = here or idle
+            if not others:
+                return None
+            gone.append(others[0])
+        return Grant(node=node, retire=tuple(gone))
+
+    def _open_to(self, shape: Resources) -> list[str]:
+        """Nodes that could ever hold the shape and are not held for a larger one."""
+        held: set[str] = set()
+        larger = [other for other in self._waiting if size_of(other) > size_of(shape)]
+        for other in sorted(larger, key=size_of, reverse=True):
+            candidates = [node for node, size in self._nodes.items() if size.holds(other) and node not in held]
+            if candidates:
+                held.add(max(candidates, key=self._drained))
+        return [node for node, size in self._nodes.items() if size.holds(shape) and node not in held]
+
+    def _drained(self, node: str) -> tuple[float, ...]:
+        idle = [worker for worker in self._seats if worker not in self._busy]
+        return self._free(node, without=idle).rank
+
+    def _full(self) -> bool:
+        return self.max_workers is not None and len(self._seats) >= self.max_workers
+
+    def _free(self, node: str, without: Iterable[str] = ()) -> Free:
+        free = Free.of(self._nodes[node]) if node in self._nodes else Free(cpus=0, gpus=[], memory_gib=0)
+        gone = set(without)
+        for worker, seat in self._seats.items():
+            if seat.node == node and worker not in gone:
+                free.take(seat.shape, seat.gpus)
+        return free
 
 
-def describe(wanted: Resources) -> str:
-    """The request as it stands in a sweep file."""
-    memory = "" if wanted.memory_gib is None else f", memory_gib: {wanted.memory_gib:g}"
-    return f"cpus: {wanted.cpus:g}, gpus: {wanted.gpus:g}{memory}"
+def _capacity(size: NodeSize, shape: Resources) -> int:
+    free, count = Free.of(size), 0
+    while free.fits(shape) and size_of(shape) > (0, 0, 0):
+        free.take(shape, free.gpus_for(shape))
+        count += 1
+    return count

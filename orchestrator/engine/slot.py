@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from orchestrator.ports import Assignment, AttemptEnded, Outcome, PointsArrived, PoolEvent, TrainerRef
+from search_spaces.errors import InputError
 from trainers import registry
-from trainers.api import CurvePoint, Trainer, TrialFailed, TrialPaused
+from trainers.api import Cause, CurvePoint, Trainer, TrialFailed, TrialPaused
 from trainers.session import TrialSession, run_trial
 
 
@@ -32,7 +33,7 @@ class Slot:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._job: _Job | None = None
         self._ready = threading.Event()
-        self._broken: Exception | None = None
+        self._broken: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="scalesweep-slot", daemon=True)
         self._thread.start()
 
@@ -60,18 +61,37 @@ class Slot:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
+        trainer = self._build()
+        while (job := self._jobs.get()) is not None:
+            if trainer is None:
+                self._events.put(_unbuilt(job.assignment, self._broken))
+            else:
+                self._events.put(_attempt(trainer, job, self._events))
+
+    def _build(self) -> Trainer | None:
         try:
             trainer = registry.build(self._trainer.name, self._trainer.options, self._folder)
             warm_up = getattr(trainer, "warm_up", None)
             if warm_up is not None:
                 warm_up()
-        except Exception as error:  # noqa: BLE001 - raised again in wait_ready, for whoever started the pool
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - raised again in wait_ready
             self._broken = error
-            return
+            return None
+        else:
+            return trainer
         finally:
             self._ready.set()
-        while (job := self._jobs.get()) is not None:
-            self._events.put(_attempt(trainer, job, self._events))
+
+
+def _unbuilt(assignment: Assignment, error: BaseException | None) -> AttemptEnded:
+    cause = Cause.USER_ERROR if isinstance(error, InputError) else Cause.BUG
+    return AttemptEnded(
+        key=assignment.spec.key,
+        attempt=assignment.attempt,
+        outcome=Outcome.FAILED,
+        cause=cause,
+        message=f"the trainer cannot be built on the worker: {error}",
+    )
 
 
 def _attempt(trainer: Trainer, job: _Job, events: SimpleQueue[PoolEvent]) -> AttemptEnded:
@@ -98,3 +118,14 @@ def _attempt(trainer: Trainer, job: _Job, events: SimpleQueue[PoolEvent]) -> Att
         )
     outcome = Outcome.DIVERGED if result.diverged else Outcome.COMPLETED
     return AttemptEnded(key=key, attempt=attempt, outcome=outcome, result=result, message=result.message)
+
+
+def drain(events: SimpleQueue[PoolEvent], timeout_s: float) -> list[PoolEvent]:
+    """Everything that is in the queue; waits so long for the first event."""
+    try:
+        found = [events.get(timeout=max(0.0, timeout_s))]
+    except Empty:
+        return []
+    while not events.empty():
+        found.append(events.get())
+    return found

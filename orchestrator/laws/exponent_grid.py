@@ -60,7 +60,7 @@ class ExponentGrid:
         grams = sums[:, :, :-1].reshape(len(weights), len(nodes), width, width)
         coefficients, explained = nonnegative_least_squares(grams[..., :-1, :-1], grams[..., :-1, -1])
         best = np.argmin(grams[..., -1, -1] - explained + sums[:, :, -1], axis=1)
-        theta = self.theta[nodes[best]].copy()
+        theta: Floats = self.theta[nodes[best]]
         theta[:, : width - 1] = _log_coefficients(coefficients[np.arange(len(best)), best])
         return theta
 

@@ -68,6 +68,11 @@ class OptimumFit:
     surface: Surface
     seed_noise: float | None  # standard deviation of log loss between runs of equal settings
 
+    @property
+    def runs(self) -> int:
+        """Number of runs in the fitted cells."""
+        return len({run.run_id for cell in self.cells for run in cell.runs})
+
     def rows(self) -> list[dict[str, Any]]:
         """One plain mapping a cell, for tables and plots."""
         return [_row(self, number) for number in range(len(self.optima))]
@@ -176,6 +181,13 @@ def _window(cell: CellRuns, settings: tuple[str, ...]) -> list[RunRecord]:
     return [run for place, run in enumerate(ranked) if place < least or (run.loss or math.inf) <= limit]
 
 
+def interior(cell: CellRuns, setting: str) -> tuple[float, float]:
+    """Range of a setting's coordinate outside of which an optimum is on an edge."""
+    low, high = _tried(cell, setting)
+    margin = EDGE_FRACTION * (high - low)
+    return low + margin, high - margin
+
+
 def _tried(cell: CellRuns, setting: str) -> tuple[float, float]:
     """Range of a setting's coordinate in a cell; diverged runs widen that of the learning rate."""
     also = cell.diverged if setting == "learning_rate" else ()
@@ -201,12 +213,12 @@ def _optimum(cell: CellRuns, number: int, settings: tuple[str, ...], surface: Su
     for index, name in enumerate(settings):
         low, high = _tried(cell, name)
         place = float(surface.centre[number, index])
-        margin = EDGE_FRACTION * (high - low)
+        lowest, highest = interior(cell, name)
         nearest[index] = min(max(place, low), high)
         stderr = math.sqrt(surface.centre_covariance(index)[number, number])
-        if place < low + margin:
+        if place < lowest:
             found[name] = Edge.LOW
-        elif place > high - margin:
+        elif place > highest:
             found[name] = Edge.HIGH
         else:
             found[name] = _in_units(place, stderr, quantile, name)

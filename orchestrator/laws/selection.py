@@ -19,10 +19,10 @@ MAX_POINTS_PER_RUN = 20
 SAME_COUNT = 0.01
 # Under a constant schedule, cells are read from the curves down to this part of a scale's longest
 # horizon, three per doubling (as sweeps evaluate). A guess: earlier points remember the warmup.
-SHORTEST_READING = 1 / 16
+SHORTEST_READING = 1 / 32
 READINGS_PER_DOUBLING = 3
-# A shorter cell is at least so many warmups long: the largest warmup of the defaults (Porian et al. 2024).
-WARMUPS = 4
+# A shorter cell is at least so many warmups long. A guess: Porian et al. 2024 had 5 and more at the optimum.
+WARMUPS = 2
 
 
 @dataclass(frozen=True, kw_only=True)

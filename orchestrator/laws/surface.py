@@ -6,8 +6,8 @@
 The matrix L L' is the curvature at the centre and positive definite by construction, so the centre is
 the optimum of its cell. The skew k makes the side of high learning rates steep, as measured ones are,
 without moving the optimum; k = 0 is a plain quadratic. The fit is Levenberg-Marquardt with Huber
-weights. A run's error variance is noise^2 + (MISFIT * q)^2, since the form is only right near the
-optimum, and one run's readings in several cells share a part of their error.
+weights. A run's error variance is noise^2 + (misfit * q)^2, since the form is only right near the
+optimum; both are estimated. One run's readings in several cells share a part of their error.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from orchestrator.laws.result import Floats
 
 Ints = npt.NDArray[np.int64]
 
-# Part of a run's excess log loss that the form may get wrong. A guess.
-MISFIT = 0.2
+# Part of a run's excess log loss that the form may get wrong: the first to assume, and those to choose
+# from. Its lower end keeps far runs from deciding. Guesses.
+FIRST_MISFIT = 0.2
+MISFITS = (0.03, 0.05, 0.08, 0.12, 0.2, 0.3)
 # Where errors count linearly, in standard deviations (Huber 1964: 95 % efficient under normal errors).
 HUBER = 1.345
 # Weak priors keep the fit on the ground where data are few, as standard deviations: the skew (measured
@@ -32,6 +34,7 @@ SKEW_PRIOR = 0.7
 LOG_CURVATURE_PRIOR = 2.0
 CENTRE_PRIOR = 2.0
 ROUNDS = 60
+LEAST_NOISE = 1e-6
 TOLERANCE = 1e-7
 
 
@@ -90,34 +93,52 @@ class Surface:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Errors:
+    """Standard deviation of a run's log loss around the form: noise at the optimum, misfit of its excess."""
+
+    noise: float
+    misfit: float
+
+    def spread(self, excess: Floats) -> Floats:
+        return np.asarray(np.sqrt(self.noise**2 + (self.misfit * excess) ** 2))
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Prior:
     mean: Floats
     precision: Floats
 
 
 def fit_surface(data: Observations) -> Surface:
-    """Fit floors, centres, curvature and skew together."""
+    """Fit floors, centres, curvature and skew together; then the errors' size, and all again."""
     theta = _start(data)
     prior = _prior(data, theta)
-    noise = max(float(np.median(np.abs(data.log_loss - theta[data.cell]))) / 4, 1e-6)
+    first = max(float(np.median(np.abs(data.log_loss - theta[data.cell]))) / 4, LEAST_NOISE)
+    theta, errors = _descend(data, theta, prior, _Errors(noise=first, misfit=FIRST_MISFIT))
+    theta, errors = _descend(data, theta, prior, _likely_errors(data, theta))
+    return _surface(data, theta, prior, errors)
+
+
+def _descend(data: Observations, theta: Floats, prior: _Prior, errors: _Errors) -> tuple[Floats, _Errors]:
+    """Levenberg-Marquardt; the noise is estimated again after each step that helped."""
     damping = 1e-2
-    normal, gradient, cost = _normal_equations(data, theta, prior, noise)
+    normal, gradient, cost = _normal_equations(data, theta, prior, errors)
     for _ in range(ROUNDS):
         step = np.linalg.solve(normal + damping * np.diag(np.diag(normal)), -gradient)
-        trial = _normal_equations(data, theta + step, prior, noise)
-        if trial[2] > cost:
-            damping = min(damping * 5, 1e8)
-            if damping >= 1e8:
+        worse = _normal_equations(data, theta + step, prior, errors)[2]
+        if worse > cost:
+            damping *= 5
+            if damping > 1e8:
                 break
             continue
-        settled = cost - trial[2] < TOLERANCE * (1 + cost)
+        settled = cost - worse < TOLERANCE * (1 + abs(cost))
         theta, damping = theta + step, max(damping / 5, 1e-10)
-        fresh = _noise(data, theta)
-        if settled and abs(np.log(fresh / noise)) < 1e-3:
+        fresh = _Errors(noise=_noise(data, theta, errors.misfit), misfit=errors.misfit)
+        if settled and abs(np.log(fresh.noise / errors.noise)) < 1e-3:
             break
-        noise = fresh
-        normal, gradient, cost = _normal_equations(data, theta, prior, noise)
-    return _surface(data, theta, prior, noise)
+        errors = fresh
+        normal, gradient, cost = _normal_equations(data, theta, prior, errors)
+    return theta, errors
 
 
 def _start(data: Observations) -> Floats:
@@ -236,17 +257,19 @@ def _huber(standardised: Floats) -> tuple[Floats, Floats]:
     return loss, HUBER / np.maximum(size, HUBER)
 
 
-def _normal_equations(data: Observations, theta: Floats, prior: _Prior, noise: float) -> tuple[Floats, Floats, float]:
+def _normal_equations(
+    data: Observations, theta: Floats, prior: _Prior, errors: _Errors
+) -> tuple[Floats, Floats, float]:
     """Gauss-Newton matrix, gradient and cost in units of noise."""
     excess = _excess(data, theta)
-    spread = np.sqrt(noise**2 + (MISFIT * excess) ** 2)
+    spread = errors.spread(excess)
     residual = (theta[data.cell] + excess - data.log_loss) / spread
     loss, weight = _huber(residual)
     jacobian = sparse.diags_array(1 / spread) @ _jacobian(data, theta)
     away = theta - prior.mean
     normal = (jacobian.T @ (sparse.diags_array(weight) @ jacobian)).toarray() + np.diag(prior.precision)
     gradient = jacobian.T @ (weight * residual) + prior.precision * away
-    cost = float(loss.sum() + np.log(spread / noise).sum() + 0.5 * (prior.precision * away**2).sum())
+    cost = float(loss.sum() + np.log(spread / errors.noise).sum() + 0.5 * (prior.precision * away**2).sum())
     return np.asarray(normal), np.asarray(gradient), cost
 
 
@@ -254,23 +277,35 @@ def _degrees(data: Observations) -> float:
     return max(float(data.log_loss.size - data.cells * (1 + data.settings) - _pooled_size(data.settings)), 1.0)
 
 
-def _noise(data: Observations, theta: Floats) -> float:
-    """Robust standard deviation at the optimum, by the parameters spent (at least 1e-6)."""
+def _noise(data: Observations, theta: Floats, misfit: float) -> float:
+    """Robust standard deviation at the optimum, by the parameters spent (at least LEAST_NOISE)."""
     excess = _excess(data, theta)
     residual = data.log_loss - theta[data.cell] - excess
-    noise = float(np.std(residual)) + 1e-6
+    noise = float(np.std(residual)) + LEAST_NOISE
     for _ in range(20):
-        spread = np.sqrt(noise**2 + (MISFIT * excess) ** 2)
+        spread = _Errors(noise=noise, misfit=misfit).spread(excess)
         clipped = np.clip(residual / spread, -2 * HUBER, 2 * HUBER)
-        noise *= float(np.sqrt((clipped**2).sum() / _degrees(data)))
-        noise = max(noise, 1e-6)
+        noise = max(noise * float(np.sqrt((clipped**2).sum() / _degrees(data))), LEAST_NOISE)
     return noise
 
 
-def _surface(data: Observations, theta: Floats, prior: _Prior, noise: float) -> Surface:
+def _likely_errors(data: Observations, theta: Floats) -> _Errors:
+    """The noise and misfit under which the residuals are most likely."""
+    excess = _excess(data, theta)
+    residual = (data.log_loss - theta[data.cell] - excess) * np.sqrt(data.log_loss.size / _degrees(data))
+    choices = [_Errors(noise=_noise(data, theta, misfit), misfit=misfit) for misfit in MISFITS]
+
+    def unlikely(errors: _Errors) -> float:
+        spread = errors.spread(excess)
+        return float((_huber(residual / spread)[0] + np.log(spread)).sum())
+
+    return min(choices, key=unlikely)
+
+
+def _surface(data: Observations, theta: Floats, prior: _Prior, errors: _Errors) -> Surface:
     cells, settings = data.cells, data.settings
     excess = _excess(data, theta)
-    spread = np.sqrt(noise**2 + (MISFIT * excess) ** 2)
+    spread = errors.spread(excess)
     residual = (data.log_loss - theta[data.cell] - excess) / spread
     weight = _huber(residual)[1]
     rows = sparse.diags_array(np.sqrt(weight) / spread) @ _jacobian(data, theta)
@@ -288,7 +323,7 @@ def _surface(data: Observations, theta: Floats, prior: _Prior, noise: float) -> 
         curvature=factor @ factor.T,
         skew=float(pooled[-1]),
         covariance=np.asarray((inverse @ meat @ inverse)[:keep, :keep]),
-        noise=noise,
+        noise=errors.noise,
         shared=shared,
         dof=_degrees(data),
     )

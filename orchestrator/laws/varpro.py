@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orchestrator.laws.exponent_grid import solve_grid
-from orchestrator.laws.newton import Objective, polish
+from orchestrator.laws.newton import TOLERANCE, Objective, polish
 from orchestrator.laws.result import Floats
 
 # Exponents of loss laws in params, tokens or compute lie between 0.03 and 1 in every published fit
@@ -24,6 +24,7 @@ EXPONENT_BOUNDS = (0.005, 3.0)
 # Smallest coefficient, as a part of the mean loss: stands for "none" in logarithms.
 LEAST_COEFFICIENT = 1e-8
 STARTS = 8  # lowest grid nodes that are polished beside the valleys. A guess
+PROBING = 12  # Newton steps after which a replicate's second start is given up if it lies higher. A guess
 BATCH_ELEMENTS = 400_000  # rows * points of one batch: stays in the cache, bounds memory
 
 
@@ -87,16 +88,19 @@ class VariableProjection:
     def _global_minimum(self) -> tuple[Floats, float]:
         nodes = np.argsort(self._grid.value, kind="stable")[:STARTS]
         starts = self._grid.theta[np.unique(np.concatenate([nodes, self._grid.valleys()]))]
-        theta, values = polish(self.objective, starts, np.ones((len(starts), self.objective.log_loss.size)))
+        theta, values = polish(
+            self.objective, starts, np.ones((len(starts), self.objective.log_loss.size)), iterations=300
+        )
         return theta[np.argmin(values)], float(values.min())
 
     def _refit_batch(self, weights: Floats) -> tuple[Floats, Floats]:
-        rows = np.arange(len(weights))
+        """From the best fit to all points; from the grid too, where that soon leads lower."""
         near = np.broadcast_to(self._theta, (len(weights), self._theta.size))
-        starts = np.concatenate([near, self._grid.starts(weights)])
-        theta, values = polish(self.objective, starts, np.concatenate([weights, weights]))
-        choice = rows + len(weights) * np.argmin(values.reshape(2, -1), axis=0)
-        return theta[choice], values[choice]
+        theta, values = polish(self.objective, near, weights)
+        other, lower = polish(self.objective, self._grid.starts(weights), weights, iterations=PROBING)
+        worth = np.flatnonzero(lower < values - TOLERANCE)
+        theta[worth], values[worth] = polish(self.objective, other[worth], weights[worth])
+        return theta, values
 
     def _solutions(self, theta: Floats, values: Floats) -> Solutions:
         terms, (low, high) = self.objective.terms, EXPONENT_BOUNDS

@@ -37,7 +37,7 @@ class OptunaProposer:
         self._name = sampler_name(sampler)
         self._seed = seed
         self._trials: dict[tuple[str, int], dict[str, Trial]] = {}
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def ask(self, search: Search, number: int, neighbour_best: HyperParameters | None) -> Proposal:
         """Settings for the search's next trial; see the port. Raises InputError where the sampler cannot."""
@@ -168,7 +168,7 @@ def _replay(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
     for trial in trials:
         if trial.state is TrialState.COMPLETE:
             asked = study.ask(dict(trial.distributions))
-            study.add_trial(_with_state(trial, study.trials[asked.number]))
+            study.add_trial(_with_state(trial, study.get_trials(deepcopy=False)[asked.number]))
             study.tell(asked, state=TrialState.FAIL)
 
 

@@ -56,7 +56,5 @@ def model_sampler(name: SamplerName, seed: int) -> BaseSampler:
         if name is SamplerName.GP:
             return GPSampler(seed=seed, n_startup_trials=1, independent_sampler=RandomSampler(seed=seed))
         if name is SamplerName.CMAES:
-            return CmaEsSampler(
-                seed=seed, n_startup_trials=1, popsize=CMA_POPULATION, warn_independent_sampling=False
-            )
+            return CmaEsSampler(seed=seed, n_startup_trials=1, popsize=CMA_POPULATION, warn_independent_sampling=False)
         return RandomSampler(seed=seed)

@@ -25,10 +25,14 @@ def formulas(law: FittedLaw) -> list[str]:
     if law.name in {"hyperparameters", "joint"}:
         return [_setting(law, setting) for setting in _SETTINGS if f"{setting}.coefficient" in known]
     if {"E", "A", "B", "alpha", "beta"} <= set(known):
-        return [f"L(N, D) = {_value(law, 'E')} + {_inverse(law, 'A', 'N', 'alpha')} + {_inverse(law, 'B', 'D', 'beta')}"]
+        return [
+            f"L(N, D) = {_value(law, 'E')} + {_inverse(law, 'A', 'N', 'alpha')} + {_inverse(law, 'B', 'D', 'beta')}"
+        ]
     if {"k", "a"} <= set(known):
         lines = [f"N*(C) = {_value(law, 'k')} · C{_sup(law.value('a'))}"]
-        return [*lines, f"D*(C) = {_value(law, 'kd')} · C{_sup(law.value('b'))}"] if {"kd", "b"} <= set(known) else lines
+        return (
+            [*lines, f"D*(C) = {_value(law, 'kd')} · C{_sup(law.value('b'))}"] if {"kd", "b"} <= set(known) else lines
+        )
     if law.name == "frontier":
         return [f"L*(C) = {_value(law, 'E')} + {_inverse(law, 'A', 'C', 'alpha')}"]
     return [escape(law.form)]

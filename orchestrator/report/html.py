@@ -24,9 +24,7 @@ class Cell:
         return f"<td{attributes}>{text}{note}</td>"
 
 
-def table(
-    heads: Sequence[str], rows: Sequence[Sequence[Cell]], *, sortable: bool = False, tall: bool = False
-) -> str:
+def table(heads: Sequence[str], rows: Sequence[Sequence[Cell]], *, sortable: bool = False, tall: bool = False) -> str:
     """A table; numbers stand to the right. A `tall` one scrolls in itself."""
     numeric = [any(row[i].value is not None for row in rows) for i in range(len(heads))]
     classes = [' class="number"' if is_number else "" for is_number in numeric]
@@ -49,7 +47,9 @@ def bullets(items: Sequence[str], kind: str = "") -> str:
 
 def tiles(entries: Sequence[tuple[str, str]]) -> str:
     """Large numbers with what they count."""
-    shown = "".join(f'<div class="tile"><b>{escape(big)}</b><span>{escape(small)}</span></div>' for big, small in entries)
+    shown = "".join(
+        f'<div class="tile"><b>{escape(big)}</b><span>{escape(small)}</span></div>' for big, small in entries
+    )
     return f'<div class="tiles">{shown}</div>'
 
 

@@ -45,7 +45,9 @@ def loss_curves(data: ReportData) -> go.Figure:
     bottom, top = _loss_range(curves)
     tokens = [t for curve in curves for t in curve.tokens]
     figure.update_xaxes(type="log", title="tokens", **log_ticks(tokens))
-    figure.update_yaxes(type="log", title="validation loss, nats per token", range=[bottom, top], **_loss_ticks(bottom, top))
+    figure.update_yaxes(
+        type="log", title="validation loss, nats per token", range=[bottom, top], **_loss_ticks(bottom, top)
+    )
     figure.update_layout(updatemenus=[_menu(figure, names)], legend={"title": "scale"})
     return finished(figure, caption=_caption(data, curves), height=560)
 
@@ -61,7 +63,11 @@ def _trial_curves(data: ReportData) -> list[_Curve]:
         points = data.curves.get(trial.key, ())
         if not points:
             continue
-        final = f"final loss {number(trial.loss, 5)}" if trial.loss is not None else f"last loss {number(points[-1].loss, 5)}"
+        final = (
+            f"final loss {number(trial.loss, 5)}"
+            if trial.loss is not None
+            else f"last loss {number(points[-1].loss, 5)}"
+        )
         curves.append(
             _Curve(
                 scale=trial.scale,
@@ -118,7 +124,9 @@ def _draw_scale(figure: go.Figure, name: str, curves: Sequence[_Curve], color: s
         if group:
             figure.add_trace(_lines(name, group, line))
     figure.add_trace(
-        go.Scatter(x=[None], y=[None], mode="lines", name=escape(name), legendgroup=name, line={"color": color, "width": 3})
+        go.Scatter(
+            x=[None], y=[None], mode="lines", name=escape(name), legendgroup=name, line={"color": color, "width": 3}
+        )
     )
 
 
@@ -169,7 +177,9 @@ def _menu(figure: go.Figure, names: Sequence[str]) -> dict[str, object]:
     groups = [trace.legendgroup for trace in figure.data]
     choices = [("all scales", [True] * len(groups)), *((name, [group == name for group in groups]) for name in names)]
     return {
-        "buttons": [{"label": escape(label), "method": "restyle", "args": ["visible", shown]} for label, shown in choices],
+        "buttons": [
+            {"label": escape(label), "method": "restyle", "args": ["visible", shown]} for label, shown in choices
+        ],
         "x": 1.0,
         "xanchor": "right",
         "y": 1.0,

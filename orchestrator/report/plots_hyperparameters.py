@@ -52,7 +52,9 @@ def hyperparameter_laws(data: ReportData) -> go.Figure:
     """
     law = data.laws.get("hyperparameters")
     if law is None:
-        raise NothingToDraw(f"No hyperparameter laws: {data.not_fitted.get('hyperparameters', 'they were not fitted')}.")
+        raise NothingToDraw(
+            f"No hyperparameter laws: {data.not_fitted.get('hyperparameters', 'they were not fitted')}."
+        )
     panels = [panel for name, panel in _PANELS.items() if f"{name}.coefficient" in law.parameters]
     views = [cell for cell in cells(data) if cell.optimum is not None]
     ratios = _ratios(views)
@@ -113,7 +115,7 @@ def _optima(panel: _Panel, colors: dict[float, str], views: Sequence[CellView]) 
     traces = []
     for ratio, color in colors.items():
         mine = [view for view in views if _nearest(view.tokens_per_param, list(colors)) == ratio]
-        found = [(view, optimum_setting(view.optimum, panel.setting)) for view in mine]
+        found = [(view, optimum_setting(view, panel.setting)) for view in mine]
         known = [(view, optimum) for view, optimum in found if optimum is not None]
         inside = [(view, optimum) for view, optimum in known if optimum.edge is None]
         edge = [(view, optimum) for view, optimum in known if optimum.edge is not None]
@@ -179,11 +181,13 @@ def _axes(figure: go.Figure, traces: Sequence[go.Scatter], panel: _Panel, column
 
 def _caption(law: FittedLaw, views: Sequence[CellView]) -> str:
     settings = ("learning_rate", "batch_tokens")
-    optima = [optimum_setting(view.optimum, setting) for view in views for setting in settings]
+    optima = [optimum_setting(view, setting) for view in views for setting in settings]
     edges = sum(optimum is not None and optimum.edge is not None for optimum in optima)
     text = f"n = {plural(len(views), 'cell')}, {plural(law.runs_used, 'run')}. "
     text += f"Bars and bands are {law.confidence:.0%} intervals, the bands from joint draws. "
-    text += f"{plural(edges, 'optimum')} on an edge of the space: open triangles, bounds and not values. " if edges else ""
+    text += (
+        f"{plural(edges, 'optimum')} on an edge of the space: open triangles, bounds and not values. " if edges else ""
+    )
     if law.runs_excluded:
         text += f"Left out: {plural(len(law.runs_excluded), 'run')}, listed below."
     return text

@@ -171,7 +171,7 @@ def _diverged(records: Sequence[RunRecord], x: _Side, y: _Side, labels: dict[str
 
 def _optimum(cell: CellView, x: _Side, y: _Side) -> list[go.Scatter]:
     """The fitted optimum with its interval as a box; an arrow where it lies on an edge."""
-    across, up = optimum_setting(cell.optimum, x.setting), optimum_setting(cell.optimum, y.setting)
+    across, up = optimum_setting(cell, x.setting), optimum_setting(cell, y.setting)
     if across is None or up is None:
         return []
     symbol = "cross-thin" if across.edge is None and up.edge is None else "arrow-up-open"
@@ -184,7 +184,13 @@ def _optimum(cell: CellView, x: _Side, y: _Side) -> list[go.Scatter]:
         mode="markers",
         name="fitted optimum and its interval (an arrow: on an edge)",
         legendgroup="optimum",
-        marker={"symbol": symbol, "angle": angle, "size": 15, "line": {"color": VERMILLION, "width": 2.5}, "color": VERMILLION},
+        marker={
+            "symbol": symbol,
+            "angle": angle,
+            "size": 15,
+            "line": {"color": VERMILLION, "width": 2.5},
+            "color": VERMILLION,
+        },
         hovertemplate="%{text}<extra></extra>",
     )
     if None in (across.low, across.high, up.low, up.high):
@@ -203,7 +209,8 @@ def _optimum(cell: CellView, x: _Side, y: _Side) -> list[go.Scatter]:
 
 
 def _prediction(data: ReportData, cell: CellView, x: _Side, y: _Side) -> list[go.Scatter]:
-    across, up = (law_setting(data, cell.params, cell.tokens, side.setting) for side in (x, y))
+    law = data.laws.get("hyperparameters")
+    across, up = (law_setting(law, side.setting, params=cell.params, tokens=cell.tokens) for side in (x, y))
     if across is None or up is None:
         return []
     return [

@@ -16,9 +16,6 @@ from search_spaces.plan import Search
 from search_spaces.space import SearchSpace
 
 
-
-
-
 @dataclass(frozen=True, kw_only=True)
 class CellView:
     """One cell as the figures need it. `optimum` is its row in the table of the law `hyperparameters`."""
@@ -75,7 +72,9 @@ def trial_label(trial: Trial, data: ReportData) -> str:
 def _foreign_label(record: RunRecord) -> str:
     known = {"lr": number(record.learning_rate), "batch": count(record.batch_tokens), "beta2": number(record.beta2, 4)}
     values = (record.learning_rate, record.batch_tokens, record.beta2)
-    settings = [f"{name} {text}" for (name, text), value in zip(known.items(), values, strict=True) if value is not None]
+    settings = [
+        f"{name} {text}" for (name, text), value in zip(known.items(), values, strict=True) if value is not None
+    ]
     return " ".join([record.run_id, *settings])
 
 

@@ -53,7 +53,14 @@ def finished(figure: go.Figure, *, caption: str, height: int, wide: bool = False
         meta={"caption": caption, "wide": wide},
         dragmode="zoom",
     )
-    axis = {"gridcolor": GRID, "linecolor": MUTED, "showline": True, "ticks": "outside", "tickcolor": MUTED, "zeroline": False}
+    axis = {
+        "gridcolor": GRID,
+        "linecolor": MUTED,
+        "showline": True,
+        "ticks": "outside",
+        "tickcolor": MUTED,
+        "zeroline": False,
+    }
     figure.update_xaxes(**axis)
     figure.update_yaxes(**axis)
     return figure

@@ -21,11 +21,29 @@ def trials_table(data: ReportData) -> str:
 
 
 def _trials(data: ReportData) -> str:
-    heads = ["trial", "scale", "tokens", "learning rate", "batch", "beta2", "seed", "loss", "regret", "state", "proposed by", "attempts", "minutes"]
+    heads = [
+        "trial",
+        "scale",
+        "tokens",
+        "learning rate",
+        "batch",
+        "beta2",
+        "seed",
+        "loss",
+        "regret",
+        "state",
+        "proposed by",
+        "attempts",
+        "minutes",
+    ]
     labels, regrets = run_labels(data), _regrets(data)
     rows = [_trial_row(trial, labels[trial.key], regrets.get(trial.key)) for trial in data.trials[:_MOST_ROWS]]
     cut = _cut_note(len(data.trials))
-    return paragraph("Click on a header to sort. Batch is in sequences.", "muted") + table(heads, rows, sortable=True, tall=True) + cut
+    return (
+        paragraph("Click on a header to sort. Batch is in sequences.", "muted")
+        + table(heads, rows, sortable=True, tall=True)
+        + cut
+    )
 
 
 def _trial_row(trial: Trial, label: str, regret: float | None) -> list[Cell]:
@@ -41,7 +59,9 @@ def _trial_row(trial: Trial, label: str, regret: float | None) -> list[Cell]:
         Cell(text=str(trial.seed), value=trial.seed),
         Cell(text=number(trial.loss, 5), value=trial.loss),
         Cell(text=percent(regret), value=regret),
-        Cell(text=trial.state.value, note=trial.cause.value if trial.cause and trial.state is TrialState.FAILED else ""),
+        Cell(
+            text=trial.state.value, note=trial.cause.value if trial.cause and trial.state is TrialState.FAILED else ""
+        ),
         Cell(text=trial.reason.value),
         Cell(text=str(trial.attempt), value=trial.attempt),
         Cell(text=number(minutes), value=minutes),

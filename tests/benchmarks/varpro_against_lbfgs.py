@@ -85,14 +85,16 @@ def compare(problems: int, starts: int, seed: int = 0) -> Comparison:
 
 
 def main(problems: int = 300, starts: int = 30) -> None:
-    """Print the figures."""
+    """Write the figures out."""
     found = compare(problems, starts)
     for name, above, seconds in (
         ("variable projection", found.ours, found.our_seconds),
         (f"L-BFGS, {starts} starts", found.lbfgs, found.lbfgs_seconds),
     ):
         missed = int((above > MISSED).sum())
-        print(f"{name}: {missed} of {problems} missed, worst by {above.max():.2e}, {1e3 * seconds / problems:.1f} ms each")
+        sys.stdout.write(
+            f"{name}: {missed} of {problems} missed, worst by {above.max():.2e}, {1e3 * seconds / problems:.1f} ms each\n"
+        )
 
 
 if __name__ == "__main__":

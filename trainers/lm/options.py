@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeFloat, ValidationError
+from pydantic import BeforeValidator, Field, NonNegativeFloat
 
-from search_spaces.errors import InputError
 from search_spaces.plan import Schedule
+from trainers.options import Options
 
 BUILT_IN_CORPORA = ("python-stdlib", "installed-python")
 # Raised by hand whenever equal options and data would give other curves than before.
@@ -37,11 +35,7 @@ def _whole(value: object) -> object:
 Count = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
 
 
-class _Options(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class HubDataset(_Options):
+class HubDataset(Options):
     """A data set of the Hugging Face hub, or a local folder that `datasets` can load."""
 
     hub: str
@@ -50,19 +44,19 @@ class HubDataset(_Options):
     column: str = "text"
 
 
-class BpeTokenizer(_Options):
+class BpeTokenizer(Options):
     """A byte-level BPE that `prepare` trains on the corpus; `bpe` is its vocabulary, separator included."""
 
     bpe: Annotated[int, BeforeValidator(_whole), Field(ge=257)]
 
 
-class PathTokenizer(_Options):
+class PathTokenizer(Options):
     """A tokenizer of transformers: a local folder or a hub name. Its end-of-text token separates documents."""
 
     path: str
 
 
-class LMOptions(_Options):
+class LMOptions(Options):
     """What a sweep file may say about the language-model trainer. Token counts are tokens, not sequences."""
 
     corpus: str | list[str] | HubDataset = "python-stdlib"  # a built-in name, or paths and globs of local files
@@ -97,21 +91,3 @@ class LMOptions(_Options):
         """A hash of what is asked of `prepare`."""
         asked = self.model_dump(mode="json", include={"corpus", "text_field", "tokenizer", "validation_tokens"})
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def parse_options(options: Mapping[str, Any]) -> LMOptions:
-    """Validated options. Raises InputError naming the first wrong key, with the nearest known one."""
-    try:
-        return LMOptions.model_validate(dict(options))
-    except ValidationError as error:
-        raise InputError(_explain(error)) from None
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        near = get_close_matches(where, list(LMOptions.model_fields), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(LMOptions.model_fields)}"
-        return f"trainer has no option {where!r}; {hint}"
-    return f"trainer.{where} is {first['input']!r}: {first['msg']}"

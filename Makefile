@@ -1,0 +1,42 @@
+# make install     a virtual environment in .venv with everything pinned (TORCH_INDEX=URL: another PyTorch build)
+# make demo        the ready sweep `laptop`: minutes on two cores
+# make check test  what continuous integration runs
+# make benchmark   the comparisons that the README quotes
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+BENCHMARKS := $(sort $(wildcard tests/benchmarks/*.py))
+
+.PHONY: install demo test check benchmark $(BENCHMARKS)
+
+install: $(STAMP)
+
+# --no-deps, because an index of PyTorch builds has not our versions of what PyTorch needs.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11 install")'
+	$(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(PIP) --no-deps --index-url $(TORCH_INDEX) torch)
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/scalesweep run laptop
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+benchmark: $(BENCHMARKS)
+
+$(BENCHMARKS): $(STAMP)
+	$(BIN)/python $@

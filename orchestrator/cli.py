@@ -1,0 +1,189 @@
+"""The command line: `scalesweep VERB ...`. Exit codes: 0 done, 1 trials failed, 2 wrong input, 130 interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from orchestrator import verbs_laws
+from search_spaces.errors import InputError
+
+Verb = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a verb; returns the exit code. A wrong input is one message on standard error."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    verb: Verb = arguments.verb
+    try:
+        return verb(arguments)
+    except InputError as error:
+        sys.stderr.write(f"scalesweep: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("scalesweep: interrupted; everything recorded is kept, the same command goes on\n")
+        return 130
+    except BrokenPipeError:  # `scalesweep status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scalesweep",
+        description="Which learning rate, batch size and AdamW beta2 at my scale, and what loss will I get?",
+    )
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    verbs_laws.add_fit(verbs)
+    verbs_laws.add_predict(verbs)
+    _sweep_verb(verbs, "plan", "what a sweep would cost and teach; starts nothing", plan)
+    _sweep_verb(verbs, "prepare", "download, tokenise and write shards; needs no accelerator", prepare)
+    run_parser = _sweep_verb(verbs, "run", "run a sweep, or go on with it", run)
+    run_parser.add_argument("--dir", type=Path, metavar="RUN_DIR", help="the run folder (default: runs/NAME)")
+    _folder_verb(verbs, "pause", "let a running sweep write checkpoints and leave; `run` goes on", pause)
+    _folder_verb(verbs, "stop", "end a running sweep for good", stop)
+    status_parser = _folder_verb(verbs, "status", "where a sweep stands", status)
+    status_parser.add_argument("--watch", action="store_true", help="again every two seconds, until it is over")
+    status_parser.add_argument("--json", action="store_true", help="for programs")
+    _folder_verb(verbs, "report", "fit the laws of a run folder and draw its page again", report)
+    ui_parser = _folder_verb(verbs, "ui", "the MLflow UI on the run folder's store", ui)
+    ui_parser.add_argument("--port", type=int, default=None, help="default: a free one")
+    _folder_verb(verbs, "sync", "upload what the tracking server has not got yet", sync)
+    doctor_parser = verbs.add_parser("doctor", help="check the installation, the cluster and the stores")
+    doctor_parser.add_argument("sweep", nargs="?", metavar="SWEEP", help="check what this sweep needs, too")
+    doctor_parser.set_defaults(verb=doctor)
+    return parser
+
+
+def _sweep_verb(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str, verb: Verb
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=text, description=text)
+    parser.add_argument("sweep", metavar="SWEEP", help="a sweep file, or the name of a ready sweep")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, dotted")
+    parser.set_defaults(verb=verb)
+    return parser
+
+
+def _folder_verb(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str, verb: Verb
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=text, description=text)
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    parser.set_defaults(verb=verb)
+    return parser
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """Show what the sweep would cost and teach."""
+    from orchestrator import config, preview
+
+    sweep = config.load(arguments.sweep, arguments.set)
+    sys.stdout.write(preview.as_text(preview.preview(sweep.plan(), sweep.resources_of)) + "\n")
+    return 0
+
+
+def prepare(arguments: argparse.Namespace) -> int:
+    """Make the corpus ready."""
+    from orchestrator import config, launch
+    from orchestrator.progress import display
+
+    launch.prepare(config.load(arguments.sweep, arguments.set), display())
+    return 0
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the sweep to its end."""
+    from orchestrator import config
+
+    sweep = config.load(arguments.sweep, arguments.set)
+    sweep.plan()  # arithmetic first: wrong input is answered before anything heavy is imported
+    from orchestrator import launch
+    from orchestrator.progress import display
+
+    return launch.run(sweep, arguments.dir or Path("runs") / sweep.name, display())
+
+
+def pause(arguments: argparse.Namespace) -> int:
+    """Ask the driver to leave."""
+    return _request(arguments.run_dir, "pause")
+
+
+def stop(arguments: argparse.Namespace) -> int:
+    """Ask the driver to end the sweep."""
+    return _request(arguments.run_dir, "stop")
+
+
+def _request(path: Path, what: str) -> int:
+    from orchestrator.runfolder import RunFolder
+
+    folder = RunFolder(path)
+    folder.sweep()
+    folder.request(what)
+    sys.stdout.write(f"asked the driver of {path} to {what}; `scalesweep status {path}` shows when it has\n")
+    return 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Show where the sweep stands."""
+    from orchestrator import ledger, progress
+    from orchestrator import status as statuses
+    from orchestrator.runfolder import RunFolder
+
+    while True:
+        shown = statuses.sweep_status(
+            RunFolder(arguments.run_dir).sweep().plan(), ledger.read(arguments.run_dir), now=time.time()
+        )
+        text = json.dumps(statuses.as_json(shown)) if arguments.json else progress.as_text(shown)
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+        if not arguments.watch or shown.state != "open":
+            return 0
+        time.sleep(2)
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Fit and draw again."""
+    from orchestrator import ledger
+    from orchestrator.postprocess import postprocess
+    from orchestrator.runfolder import RunFolder
+
+    folder = RunFolder(arguments.run_dir)
+    outcome = postprocess(folder, ledger.read(folder.path))
+    sys.stdout.write(f"{outcome.text}\nlaws:   {folder.laws_file}\nreport: {folder.report_file}\n")
+    return 0
+
+
+def ui(arguments: argparse.Namespace) -> int:
+    """Serve the MLflow UI until interrupted."""
+    from orchestrator.runfolder import RunFolder
+    from orchestrator.tracking.ui import serve
+
+    folder = RunFolder(arguments.run_dir)
+    return serve(folder.sweep().tracking.uri, folder.path, arguments.port, sys.stdout.write)
+
+
+def sync(arguments: argparse.Namespace) -> int:
+    """Upload what is missing."""
+    from orchestrator.launch import synchronise
+    from orchestrator.progress import display
+
+    return synchronise(arguments.run_dir, display())
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Check what can be checked here."""
+    from orchestrator.doctor import examine
+
+    return examine(arguments.sweep, sys.stdout.write)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""A run folder's trials and curves as the records that laws take, and what those records hold for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.curves import read_curve
+from orchestrator.laws.optimum import seed_noise
+from orchestrator.laws.predict import Context
+from orchestrator.laws.records import RunRecord
+from orchestrator.laws.selection import group_cells, select
+from orchestrator.laws.shape import LadderShape
+from orchestrator.runfolder import RunFolder, software_version
+from orchestrator.trial import Trial, TrialState
+from search_spaces.errors import ScalesweepError
+from search_spaces.plan import Cell, Search, SweepPlan
+from trainers.api import CurvePoint
+
+
+def records_of(plan: SweepPlan, trials: Iterable[Trial], folder: Path) -> list[RunRecord]:
+    """One record for each cell that each ended trial serves, in the order of proposal."""
+    found: list[RunRecord] = []
+    for trial in trials:
+        if trial.state.ended:
+            search = plan.search_of(trial.scale, trial.tokens)
+            curve = {point.tokens: point for point in read_curve(folder, trial.key)}
+            found += [_record(plan, trial, search, cell, curve) for cell in search.serves]
+    return found
+
+
+def _record(plan: SweepPlan, trial: Trial, search: Search, cell: Cell, curve: Mapping[int, CurvePoint]) -> RunRecord:
+    """A trial's measurement of a cell. One that diverged later has measured its shorter cells all the same."""
+    point = curve.get(cell.tokens)
+    scale = search.cell.scale
+    batch_tokens = trial.settings.batch_size * scale.sequence_length
+    return RunRecord(
+        run_id=trial.key,
+        tokens=float(cell.tokens),
+        loss=point.loss if point else None,
+        params=float(scale.params),
+        non_embedding_params=float(scale.non_embedding_params),
+        flops=float(cell.flops()),
+        learning_rate=trial.settings.learning_rate,
+        batch_tokens=float(batch_tokens),
+        beta2=trial.settings.beta2,
+        steps=cell.tokens / batch_tokens,
+        seed=trial.seed,
+        schedule=plan.schedule.value,
+        status="completed" if point else _status(trial),
+    )
+
+
+def _status(trial: Trial) -> str:
+    return "diverged" if trial.state is TrialState.DIVERGED else "failed"
+
+
+def context_of(plan: SweepPlan, records: Sequence[RunRecord], trainer: Mapping[str, Any]) -> Context:
+    """What laws from these records hold for. `trainer` is the sweep file's section."""
+    ratios = [cell.tokens_per_param for cell in plan.cells]
+    largest = plan.scales[-1]
+    warmup = trainer.get("warmup_tokens")
+    return Context(
+        tokenizer=_named(trainer.get("tokenizer", "bytes")) if trainer.get("name") == "lm" else None,
+        vocab_size=largest.vocab_size,
+        sequence_length=largest.sequence_length,
+        ladder=tuple(
+            LadderShape(
+                params=float(scale.params),
+                depth=scale.depth,
+                width=scale.width,
+                heads=scale.heads,
+                non_embedding_params=float(scale.non_embedding_params),
+            )
+            for scale in plan.scales
+        ),
+        schedule=plan.schedule.value,
+        warmup=f"{warmup:,} tokens" if warmup is not None else "min(N, a quarter of the shortest horizon) tokens",
+        weight_decay=trainer.get("weight_decay"),
+        tokens_per_param=(min(ratios), max(ratios)),
+        corpus=_named(trainer["corpus"]) if "corpus" in trainer else None,
+        noise_sd=_noise(records),
+        version=software_version(),
+    )
+
+
+def _named(given: object) -> str:
+    """A corpus or tokenizer as the sweep file names it, in one line."""
+    if isinstance(given, Mapping):
+        return " ".join(f"{key} {value}" for key, value in given.items())
+    return ", ".join(map(str, given)) if isinstance(given, list) else str(given)
+
+
+def _noise(records: Sequence[RunRecord]) -> float | None:
+    try:
+        chosen = select(records, ("params", "tokens", "loss", "learning_rate", "batch_tokens", "beta2"), law="noise")
+        return seed_noise(group_cells(chosen))
+    except ScalesweepError:  # no completed run yet: the noise is not known
+        return None
+
+
+def collect(folder: RunFolder, trials: Iterable[Trial]) -> tuple[list[RunRecord], Context]:
+    """The records of a run folder's trials, and their context."""
+    sweep = folder.sweep()
+    plan = sweep.plan()
+    records = records_of(plan, trials, folder.path)
+    trainer = sweep.trainer_ref()
+    return records, context_of(plan, records, {"name": trainer.name, **trainer.options})

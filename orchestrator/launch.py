@@ -1,0 +1,219 @@
+"""Builds the adapters of a sweep, runs it to its end, and leaves laws and a report."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from orchestrator.config import SweepFile
+from orchestrator.ledger import Closed, Ledger, Opened
+from orchestrator.ports import Tracker, WorkerPool
+from orchestrator.progress import Display, duration
+from orchestrator.runfolder import RunFolder, check_history, software_version
+from orchestrator.status import sweep_status
+from orchestrator.sweep import Ending, Forecast, Ports, Requests, Sweep
+from orchestrator.trial import Trial, TrialState
+from search_spaces.errors import InputError
+from search_spaces.plan import Search, SweepPlan
+from trainers.api import Prepares
+from trainers.registry import build
+
+# How long the end of a sweep waits for a slow tracking server, seconds. `scalesweep sync` has no limit.
+_TRACKER_PATIENCE_S = 60.0
+
+
+@dataclass
+class Interrupts:
+    """Counts Ctrl-C and SIGTERM while a sweep runs: the first asks it to leave, a second ends it."""
+
+    count: int = 0
+    _old: dict[int, object] = field(default_factory=dict)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        if self.count > 1:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Take the signals over, and give them back."""
+        old = {number: signal.signal(number, self._take) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+
+def prepare(sweep: SweepFile, display: Display) -> str:
+    """Make the trainer ready for every horizon of the plan; returns its version.
+
+    Raises InputError where the corpus cannot serve the plan.
+    """
+    reference = sweep.trainer_ref()
+    trainer = build(reference.name, reference.options)
+    if isinstance(trainer, Prepares):
+        trainer.prepare([search.cell.scale for search in sweep.plan().searches], _longest(sweep.plan()), display.say)
+    return trainer.version
+
+
+def _longest(plan: SweepPlan) -> int:
+    return max(search.cell.tokens for search in plan.searches)
+
+
+def run(sweep: SweepFile, folder: Path, display: Display) -> int:
+    """Run the sweep, or go on with it; returns the exit code.
+
+    Raises InputError before anything is started where the sweep cannot be run here.
+    """
+    plan = sweep.plan()
+    run_folder = RunFolder(folder)
+    run_folder.check(sweep)
+    version = prepare(sweep, display)
+    with _taken(folder) as ledger:
+        check_history(ledger.history, plan, version, folder)
+        closed = ledger.history.of(Closed)
+        if closed and closed[-1].how != Ending.FAILED:
+            display.say(f"{folder}: this sweep is {closed[-1].how}; fitting its laws and drawing its report again")
+            ending = Ending(closed[-1].how)
+            tracker = _tracker(sweep, plan, run_folder, ledger)
+        else:
+            interrupts = Interrupts()
+            with interrupts.caught(), _pool(sweep, plan) as pool:
+                run_folder.keep(sweep)
+                run_folder.forget_requests()
+                _open(ledger, plan, version, pool.slots)
+                tracker = _tracker(sweep, plan, run_folder, ledger)
+                display.say(f"runs and curves: {tracker.url}   (scalesweep ui {folder})")
+                ending = _sweep(sweep, plan, run_folder, ledger, pool, tracker, version, interrupts, display).run()
+        if ending is Ending.PAUSED:
+            tracker.close(_TRACKER_PATIENCE_S)
+            display.close()
+            display.say(f"paused: everything is kept in {folder}; the same command goes on")
+            return 130
+        display.close()
+        return _finish(run_folder, ledger, tracker, ending, display)
+
+
+@contextmanager
+def _taken(folder: Path) -> Iterator[Ledger]:
+    """The folder's ledger. A folder that was made for nothing, because the input is wrong, is taken away."""
+    made = not folder.exists()
+    with Ledger.open(folder) as ledger:
+        try:
+            yield ledger
+        except InputError:
+            if made and not ledger.history.events:
+                for left in ("ledger.jsonl", "driver.lock"):
+                    (folder / left).unlink(missing_ok=True)
+                folder.rmdir()
+            raise
+
+
+def _open(ledger: Ledger, plan: SweepPlan, version: str, slots: int) -> None:
+    first = ledger.history.first_opened
+    ledger.append(
+        Opened(
+            time=time.time(),
+            sweep=plan.name,
+            sweep_id=first.sweep_id if first else uuid.uuid4().hex[:8],
+            plan=plan.fingerprint(),
+            trainer_version=version,
+            software=software_version(),
+            slots=slots,
+        )
+    )
+
+
+@contextmanager
+def _pool(sweep: SweepFile, plan: SweepPlan) -> Iterator[WorkerPool]:
+    """The pool, started, and checked against what the scales need."""
+    wanted = {scale.name: sweep.resources_of(scale.name) for scale in plan.scales}
+    pool: WorkerPool
+    if sweep.cluster.address == "in-process":
+        from orchestrator.engine.local import LocalPool
+
+        pool = LocalPool(trainer=sweep.trainer_ref(), slots=sweep.cluster.workers or os.cpu_count() or 1)
+    else:
+        from orchestrator.engine.pool import RayPool
+
+        pool = RayPool(trainer=sweep.trainer_ref(), address=sweep.cluster.address, workers=sweep.cluster.workers)
+    try:
+        pool.start()
+        pool.check(wanted)
+        yield pool
+    finally:
+        pool.close()
+
+
+def _tracker(sweep: SweepFile, plan: SweepPlan, folder: RunFolder, ledger: Ledger) -> Tracker:
+    from orchestrator.tracking.uploader import MlflowTracker
+
+    first = ledger.history.first_opened
+    sweep_id = first.sweep_id if first else ""
+    return MlflowTracker(uri=sweep.tracking.uri, folder=folder.path, plan=plan, sweep_id=sweep_id)
+
+
+def _sweep(
+    sweep: SweepFile,
+    plan: SweepPlan,
+    folder: RunFolder,
+    ledger: Ledger,
+    pool: WorkerPool,
+    tracker: Tracker,
+    version: str,
+    interrupts: Interrupts,
+    display: Display,
+) -> Sweep:
+    from orchestrator.proposals.proposer import OptunaProposer
+
+    def forecast(search: Search, trials: tuple[Trial, ...]) -> Forecast:
+        from orchestrator.postprocess import forecast_of
+
+        return forecast_of(search, trials, folder)
+
+    return Sweep(
+        plan=plan,
+        folder=folder.path,
+        ledger=ledger,
+        ports=Ports(
+            proposer=OptunaProposer(sampler=sweep.sampler, seed=sweep.seed),
+            pool=pool,
+            tracker=tracker,
+            forecast=forecast,
+        ),
+        trainer_version=version,
+        resources=sweep.resources_of,
+        requests=Requests(
+            pause=lambda: interrupts.count > 0 or folder.requested("pause"), stop=lambda: folder.requested("stop")
+        ),
+        progress=lambda: display.update(sweep_status(plan, ledger.history, now=time.time())),
+    )
+
+
+def _finish(folder: RunFolder, ledger: Ledger, tracker: Tracker, ending: Ending, display: Display) -> int:
+    """Fit, draw, upload, and say how it ended."""
+    from orchestrator.postprocess import postprocess
+
+    began = time.monotonic()
+    outcome = postprocess(folder, ledger.history)
+    tracker.summarise(outcome.note, outcome.metrics, [folder.laws_file, folder.report_file, folder.runs_file])
+    delivered = tracker.close(_TRACKER_PATIENCE_S)
+    display.say(outcome.text)
+    display.say(f"laws and report took {duration(time.monotonic() - began)}")
+    display.say(f"laws:   {folder.laws_file}\nreport: {folder.report_file}\nMLflow: scalesweep ui {folder.path}")
+    if not delivered:
+        display.say(f"the tracking server has not got everything: run `scalesweep sync {folder.path}` when it answers")
+    failed = [trial for trial in ledger.history.trials.values() if trial.state is TrialState.FAILED]
+    if failed or ending is Ending.FAILED:
+        last = ledger.history.of(Closed)[-1].message or failed[-1].message
+        display.say(f"{len(failed)} trials could not be completed; the last said:\n{last}")
+        return 1
+    return 0

@@ -1,0 +1,316 @@
+"""The law `hyperparameters`: power laws of learning rate, batch and beta2 through the cells' optima.
+
+Porian et al. 2024 (section 4) and Step Law (Li et al. 2025), with the errors of the optima carried on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from orchestrator.laws.optimum import Edge, OptimumFit, coordinate_errors, fit_optima, interior
+from orchestrator.laws.power_law import Optima, PowerLaw, fit_power_law, identifiable_terms
+from orchestrator.laws.records import RunRecord
+from orchestrator.laws.result import Estimate, FittedLaw, Floats, Status
+from orchestrator.laws.selection import SAME_COUNT, Selection, group_cells, present, select, share_runs
+from orchestrator.laws.surface import Ints
+
+NAME = "hyperparameters"
+COLUMNS = ("params", "tokens", "loss", "learning_rate")
+# Readings of one run closer than this factor in tokens add nothing to a law.
+SPACING = 2.0
+# Readings earlier than this part of a scale's longest horizon only serve the loss laws. A guess.
+EARLIEST = 1 / 16
+# Below these a law is weak: with four scales an exponent's 95 % interval is 4.3 standard errors wide.
+ENOUGH_SCALES = 5
+MOST_EDGES = 1 / 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Target:
+    """One law to fit: the optima's logarithms are `value` and their errors `errors` (draws, cells)."""
+
+    name: str
+    value: Floats
+    covariance: Floats
+    edge: Ints
+    errors: Floats
+    cells: Ints  # which cells of the fit the rows are
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fitted:
+    target: _Target
+    data: Optima
+    law: PowerLaw
+
+
+def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0, draws: int = 1000) -> FittedLaw:
+    """Fit the optima of all cells, then the laws through them.
+
+    Raises MissingColumnError without a learning rate, FitError where no cell has an optimum.
+    """
+    selection, optima = find_optima(records, confidence=confidence)
+    return fit_laws_through(selection, optima, confidence=confidence, seed=seed, draws=draws)
+
+
+def find_optima(records: Sequence[RunRecord], *, confidence: float = 0.95) -> tuple[Selection, OptimumFit]:
+    """The points used, and the optimum of each cell that has enough runs."""
+    optional = tuple(name for name in ("batch_tokens", "beta2") if present(records, name))
+    selection = select(records, (*COLUMNS, *optional), law=NAME)
+    return selection, fit_optima(group_cells(selection), confidence=confidence)
+
+
+def fit_laws_through(
+    selection: Selection, optima: OptimumFit, *, confidence: float, seed: int, draws: int
+) -> FittedLaw:
+    """Power laws through optima that were found; one run read in many cells counts once."""
+    rng = np.random.default_rng(seed)
+    kept = _spaced(optima)
+    errors = coordinate_errors(optima, draws, rng)[:, kept]
+    fits = {setting: _fit_setting(optima, setting, kept, errors) for setting in optima.settings}
+    fitted = [found for found in fits.values() if found is not None]
+    chance = rng.random(draws)
+    parameters: dict[str, Estimate] = {}
+    samples: dict[str, Floats] = {}
+    for found in fitted:
+        scattered = _coefficient_draws(found, draws, chance, rng)
+        estimates, named = _named(found, scattered, confidence)
+        parameters |= estimates
+        samples |= named
+    weaknesses = _weaknesses(optima, fits)
+    return FittedLaw(
+        name=NAME,
+        form=_form(fitted),
+        parameters=parameters,
+        draws=samples,
+        status=Status.FAILED if not fitted else Status.WEAK if weaknesses else Status.OK,
+        reason="; ".join(weaknesses),
+        confidence=confidence,
+        valid=_valid(optima),
+        runs_used=optima.runs,
+        runs_excluded=selection.excluded,
+        tables={
+            "optima": optima.rows(),
+            "curvature": optima.curvature_rows(),
+            "laws": [_law_row(found) for found in fitted],
+        },
+    )
+
+
+def _spaced(optima: OptimumFit) -> Ints:
+    """Cells that enter the laws: of each scale the longest, and shorter ones at least SPACING apart."""
+    if not share_runs(optima.cells):
+        return np.arange(len(optima.cells))
+    kept: list[int] = []
+    longest: dict[int, float] = {}
+    nearest: dict[int, float] = {}
+    for number in reversed(range(len(optima.cells))):
+        cell = optima.cells[number]
+        top = longest.setdefault(cell.scale, cell.tokens)
+        far = cell.tokens * (1 - SAME_COUNT) <= nearest.get(cell.scale, math.inf) / SPACING
+        if far and cell.tokens >= top * EARLIEST * (1 - SAME_COUNT):
+            nearest[cell.scale] = cell.tokens
+            kept.append(number)
+    return np.array(kept[::-1])
+
+
+def _edges(optima: OptimumFit, setting: str, kept: Ints) -> Ints:
+    signs = {Edge.LOW: -1, Edge.HIGH: 1}
+    found = [optima.optima[number].settings[setting] for number in kept]
+    return np.array([signs[edge] if isinstance(edge, Edge) else 0 for edge in found])
+
+
+def _targets(optima: OptimumFit, setting: str, kept: Ints, errors: Floats) -> list[_Target]:
+    """What a law may be fitted to: the setting itself; for beta2 its half-life in tokens or 1 - beta2."""
+    index = optima.settings.index(setting)
+    edge = _edges(optima, setting, kept)
+    place = _clipped(optima, setting, kept)
+    own = _Target(
+        name=setting,
+        value=place,
+        covariance=optima.surface.centre_covariance(index)[np.ix_(kept, kept)],
+        edge=edge,
+        errors=errors[:, :, index],
+        cells=kept,
+    )
+    if setting != "beta2":
+        return [own]
+    return [_half_life(optima, own, errors), _one_minus(own)]
+
+
+def _clipped(optima: OptimumFit, setting: str, kept: Ints) -> Floats:
+    """Optima as coordinates; those on an edge as the bound that put them there."""
+    index = optima.settings.index(setting)
+    bounds = np.array([interior(optima.cells[number], setting) for number in kept])
+    return np.asarray(np.clip(optima.surface.centre[kept, index], bounds[:, 0], bounds[:, 1]))
+
+
+def _one_minus(steps: _Target) -> _Target:
+    """log(1 - beta2) from the logarithm of the half-life in steps, errors by its slope."""
+    half_life = np.exp(steps.value)
+    forgotten = -np.expm1(-math.log(2) / half_life)
+    slope = -math.log(2) / half_life * (1 - forgotten) / forgotten
+    return _Target(
+        name="one_minus_beta2",
+        value=np.log(forgotten),
+        covariance=steps.covariance * np.outer(slope, slope),
+        edge=-steps.edge,
+        errors=steps.errors * slope,
+        cells=steps.cells,
+    )
+
+
+def _half_life(optima: OptimumFit, steps: _Target, errors: Floats) -> _Target:
+    """The half-life in tokens: steps times the cell's best batch (its usual one where batch was not fitted)."""
+    if "batch_tokens" not in optima.settings:
+        batch = [np.median([math.log(run.batch_tokens or 1.0) for run in optima.cells[n].runs]) for n in steps.cells]
+        value, covariance, noise = steps.value + np.array(batch), steps.covariance, steps.errors
+        return _Target(
+            name="beta2_half_life", value=value, covariance=covariance, edge=steps.edge, errors=noise, cells=steps.cells
+        )
+    index = optima.settings.index("batch_tokens")
+    rows = np.flatnonzero(_edges(optima, "batch_tokens", steps.cells) == 0)
+    cells = steps.cells[rows]
+    return _Target(
+        name="beta2_half_life",
+        value=steps.value[rows] + optima.surface.centre[cells, index],
+        covariance=_sum_covariance(optima, cells, index),
+        edge=steps.edge[rows],
+        errors=(steps.errors + errors[:, :, index])[:, rows],
+        cells=cells,
+    )
+
+
+def _sum_covariance(optima: OptimumFit, cells: Ints, batch: int) -> Floats:
+    """Covariance over cells of log half-life in steps plus log batch tokens."""
+    count, settings = optima.surface.centre.shape
+    first = count + settings * cells
+    own, other = first + optima.settings.index("beta2"), first + batch
+    full = optima.surface.covariance
+    return np.asarray(
+        full[np.ix_(own, own)] + full[np.ix_(other, other)] + full[np.ix_(own, other)] + full[np.ix_(other, own)]
+    )
+
+
+def _fit_setting(optima: OptimumFit, setting: str, kept: Ints, errors: Floats) -> _Fitted | None:
+    found = []
+    for target in _targets(optima, setting, kept, errors):
+        cells = [optima.cells[number] for number in target.cells]
+        data = Optima(
+            log_params=np.log([cell.params for cell in cells]),
+            log_tokens=np.log([cell.tokens for cell in cells]),
+            value=target.value,
+            covariance=target.covariance,
+            scale=np.array([cell.scale for cell in cells], dtype=np.int64),
+            edge=target.edge,
+            pooled_scales=share_runs(cells),
+        )
+        law = fit_power_law(data)
+        if law is not None:
+            found.append(_Fitted(target=target, data=data, law=law))
+    return min(found, key=lambda each: each.law.held_out, default=None)
+
+
+def _coefficient_draws(found: _Fitted, draws: int, chance: Floats, rng: np.random.Generator) -> Floats:
+    """Joint draws (draws, coefficients): new errors of the optima and of the law through the same fit."""
+    law, scale = found.law, found.data.scale[found.law.used]
+    numbers = np.unique(scale, return_inverse=True)[1]
+    common = rng.standard_normal((draws, int(numbers.max()) + 1))[:, numbers]
+    scatter = law.scatter * math.sqrt(0.5) * (common + rng.standard_normal((draws, scale.size)))
+    errors = (found.target.errors[:, law.used] + scatter) @ law.weights.T
+    widening = np.sqrt(law.inflation * law.dof / stats.chi2.ppf(chance, law.dof))
+    return np.asarray(law.coefficients + errors * widening[:, None])
+
+
+def _named(found: _Fitted, scattered: Floats, confidence: float) -> tuple[dict[str, Estimate], dict[str, Floats]]:
+    law, name = found.law, found.target.name
+    quantile = float(stats.t.ppf((1 + confidence) / 2, law.dof))
+    stderr = np.sqrt(np.diag(law.covariance))
+    estimates = {f"{name}.coefficient": _exponential(law.coefficients[0], stderr[0], quantile)}
+    samples = {f"{name}.coefficient": np.exp(np.clip(scattered[:, 0], -700, 700))}
+    for index, term in enumerate(law.terms, start=1):
+        value, error = float(law.coefficients[index]), float(stderr[index])
+        key = f"{name}.{term}_exponent"
+        estimates[key] = Estimate(
+            value=value, low=value - quantile * error, high=value + quantile * error, stderr=error
+        )
+        samples[key] = scattered[:, index]
+    constants = {f"{name}.scatter": law.scatter}
+    line = _line(found)
+    if line is not None:
+        constants[f"{name}.along_tokens_per_param"] = line
+    estimates |= {key: Estimate(value=value) for key, value in constants.items()}
+    samples |= {key: np.full(scattered.shape[0], value) for key, value in constants.items()}
+    return estimates, samples
+
+
+def _exponential(place: float, stderr: float, quantile: float) -> Estimate:
+    low, high = np.exp(np.clip([place - quantile * stderr, place + quantile * stderr], -700, 700))
+    value = math.exp(place)
+    return Estimate(value=value, low=float(low), high=float(high), stderr=value * float(stderr))
+
+
+def _line(found: _Fitted) -> float | None:
+    """The tokens_per_param along which the law was measured, where params and tokens are not told apart."""
+    if len(identifiable_terms(found.data)) == 2:
+        return None
+    ratio = found.data.log_tokens - found.data.log_params
+    return math.exp(float(np.median(ratio)))
+
+
+def _form(fitted: Sequence[_Fitted]) -> str:
+    lines = []
+    for found in fitted:
+        name = found.target.name
+        factors = "".join(f" * {term}^{name}.{term}_exponent" for term in found.law.terms)
+        line = _line(found)
+        where = "" if line is None else f" along tokens_per_param = {line:.3g}"
+        lines.append(f"{name} = {name}.coefficient{factors}{where}")
+        if name == "beta2_half_life":
+            lines.append("beta2 = 2^(-batch_tokens / beta2_half_life)")
+    return "; ".join(lines)
+
+
+def _weaknesses(optima: OptimumFit, fits: dict[str, _Fitted | None]) -> list[str]:
+    words = [f"{name} made no difference within its tried range" for name in optima.flat]
+    scales = len({cell.scale for cell in optima.cells})
+    if scales < ENOUGH_SCALES:
+        words.append(f"{scales} scales; {ENOUGH_SCALES} or more are wanted")
+    for setting, found in fits.items():
+        on_edge = sum(isinstance(optimum.settings[setting], Edge) for optimum in optima.optima)
+        if on_edge > MOST_EDGES * len(optima.optima):
+            words.append(f"{setting}: {on_edge} of {len(optima.optima)} optima lie on an edge of what was tried")
+        if found is None:
+            words.append(f"{setting}: too few optima inside the tried range for a law")
+    return words
+
+
+def _valid(optima: OptimumFit) -> dict[str, tuple[float, float]]:
+    """Ranges of the cells' sizes and of the runs' settings."""
+    values: dict[str, list[float]] = {
+        "params": [cell.params for cell in optima.cells],
+        "tokens": [cell.tokens for cell in optima.cells],
+        "tokens_per_param": [cell.tokens / cell.params for cell in optima.cells],
+    }
+    for column in ("flops", *optima.settings):
+        found = [getattr(run, column) for cell in optima.cells for run in cell.runs]
+        values[column] = [value for value in found if value is not None]
+    return {name: (min(column), max(column)) for name, column in values.items() if column}
+
+
+def _law_row(found: _Fitted) -> dict[str, Any]:
+    return {
+        "law": found.target.name,
+        "terms": list(found.law.terms),
+        "cells": int(found.law.used.size),
+        "edges": int((found.data.edge != 0).sum()),
+        "scatter": found.law.scatter,
+        "held_out_error": found.law.held_out,
+        "dof": found.law.dof,
+    }

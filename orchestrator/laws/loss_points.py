@@ -1,0 +1,146 @@
+"""What every loss law starts from: arrays of points, their exchangeable units, and how intervals are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from orchestrator.laws.records import RunRecord
+from orchestrator.laws.resample import bootstrap_weights, interval, unit_indices
+from orchestrator.laws.result import Estimate, Exclusion, Floats
+from orchestrator.laws.selection import select
+from search_spaces.errors import FitError
+
+# A law's parameters by name: numbers, or arrays of draws that broadcast against the quantities.
+Parameters = Mapping[str, npt.ArrayLike]
+
+# FLOP per parameter and token where a table has no flops (Kaplan et al. 2020, section 2.1).
+FLOPS_PER_PARAM_TOKEN = 6.0
+# Schedules whose losses inside a run say nothing about a shorter run.
+DECAYING = ("cosine", "wsd")
+# An interval whose ends differ by more than this factor makes a law weak (issue of the law library).
+WIDEST_FACTOR = 10.0
+# More replicates than this part on a bound make a parameter unidentified. A guess: the tail of a 95 % interval.
+MOST_AT_BOUND = 0.05
+# Fewer scales than this make a law weak: a curve through four has next to nothing left to judge it by. A guess.
+FEWEST_SCALES = 5
+RESAMPLING_ROUNDS = 20
+SMALLEST = 1e-300  # stands for zero in logarithms
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossPoints:
+    """Points of a loss law, each array (points,). `units` names the run of each: one exchangeable unit."""
+
+    params: Floats
+    tokens: Floats
+    flops: Floats
+    loss: Floats
+    units: tuple[str, ...]
+    excluded: tuple[Exclusion, ...] = ()
+
+    @property
+    def runs(self) -> int:
+        """Number of exchangeable units."""
+        return len(set(self.units))
+
+    @property
+    def scales(self) -> int:
+        """Number of distinct sizes."""
+        return len(np.unique(self.params))
+
+    @property
+    def valid(self) -> dict[str, tuple[float, float]]:
+        """The range of each quantity."""
+        ratio = self.tokens / self.params
+        quantities = {"params": self.params, "tokens": self.tokens, "flops": self.flops, "tokens_per_param": ratio}
+        return {name: (float(values.min()), float(values.max())) for name, values in quantities.items()}
+
+    def __getitem__(self, chosen: npt.NDArray[np.intp]) -> LossPoints:
+        return LossPoints(
+            params=self.params[chosen],
+            tokens=self.tokens[chosen],
+            flops=self.flops[chosen],
+            loss=self.loss[chosen],
+            units=tuple(self.units[int(at)] for at in chosen),
+            excluded=self.excluded,
+        )
+
+
+def loss_points(records: Sequence[RunRecord], *, law: str) -> LossPoints:
+    """The usable points in a fixed order. Raises MissingColumnError, or FitError where nothing is usable.
+
+    Of a run whose learning rate decays only the end counts. Where flops is not given it is 6 params tokens.
+    """
+    selection = select(records, ("params", "tokens", "loss"), law=law)
+    last = {record.run_id: record.tokens for record in selection.used}
+    used = [r for r in selection.used if r.schedule not in DECAYING or r.tokens == last[r.run_id]]
+    if not used:
+        raise FitError(f"the law {law!r} found no usable point among {len(records)}; see the runs left out")
+    params, tokens, loss = (np.array([getattr(r, name) for r in used], float) for name in ("params", "tokens", "loss"))
+    counted = FLOPS_PER_PARAM_TOKEN * params * tokens
+    flops = np.array([own if r.flops is None else r.flops for r, own in zip(used, counted, strict=True)])
+    units = tuple(record.run_id for record in used)
+    return LossPoints(params=params, tokens=tokens, flops=flops, loss=loss, units=units, excluded=selection.excluded)
+
+
+def need(law: str, counts: Mapping[str, tuple[int, int]]) -> None:
+    """Raise FitError where a count (what, (there are, needed)) is too small."""
+    short = [f"{needed} {what} (there are {there})" for what, (there, needed) in counts.items() if there < needed]
+    if short:
+        raise FitError(f"the law {law!r} needs at least {' and '.join(short)}; measure more, or leave this law out")
+
+
+def replicate_weights(
+    units: Sequence[str], draws: int, seed: int, enough: Callable[[Floats], npt.NDArray[np.bool_]]
+) -> Floats:
+    """Bootstrap multiplicities (draws, points) over whole units, of the replicates that are `enough` to fit.
+
+    A replicate of few units can repeat one scale only and determine nothing; it is drawn again.
+    """
+    rng = np.random.default_rng(seed)
+    kept = np.empty((0, len(units)))
+    for _ in range(RESAMPLING_ROUNDS):
+        drawn = bootstrap_weights(units, draws, rng).astype(float)
+        kept = np.concatenate([kept, drawn[enough(drawn)]])
+        if len(kept) >= draws:
+            break
+    return kept[:draws]
+
+
+def distinct(weights: Floats, values: Floats) -> npt.NDArray[np.int64]:
+    """How many different values each row of weights has any weight on."""
+    index = unit_indices(values.tolist())
+    members = (index[:, None] == np.arange(index.max() + 1)).astype(float)
+    counts: npt.NDArray[np.int64] = (weights @ members > 0).sum(axis=1)
+    return counts
+
+
+def positive_interval(value: float, draws: Floats, *, confidence: float, dof: float | None) -> Estimate:
+    """An interval made in logarithms, for a quantity above zero; its standard error is in its own unit."""
+    logs = interval(_log(value), np.log(np.maximum(draws, SMALLEST)), confidence=confidence, dof=dof)
+    if logs.low is None or logs.high is None:
+        return Estimate(value=value)
+    low, high = np.exp(np.clip([logs.low, logs.high], -690.0, 690.0))
+    return Estimate(value=value, low=float(low), high=float(high), stderr=float(np.std(draws, ddof=1)))
+
+
+def too_wide(estimates: Mapping[str, Estimate]) -> list[str]:
+    """A reason for each positive quantity whose interval spans more than WIDEST_FACTOR."""
+    return [
+        f"the interval of {name} is wider than a factor of {WIDEST_FACTOR:g}"
+        for name, estimate in estimates.items()
+        if estimate.low is not None and estimate.high is not None and estimate.high > WIDEST_FACTOR * estimate.low
+    ]
+
+
+def too_few_scales(scales: int) -> list[str]:
+    """A reason where the law stands on fewer than FEWEST_SCALES sizes."""
+    return [f"only {scales} scales; {FEWEST_SCALES} are needed to trust it"] if scales < FEWEST_SCALES else []
+
+
+def _log(value: float) -> float:
+    return float(np.log(max(value, SMALLEST)))

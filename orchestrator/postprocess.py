@@ -1,0 +1,193 @@
+"""Recorded runs -> laws -> files: laws.json, runs.parquet, report.html, and the words at the end of a sweep."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator import lawfile, lawtext
+from orchestrator.collect import collect
+from orchestrator.curves import read_curve
+from orchestrator.files import write_atomically
+from orchestrator.ledger import History, Predicted
+from orchestrator.laws import hyperparameters
+from orchestrator.laws import predict as prediction
+from orchestrator.laws.predict import Context, Prediction, predict
+from orchestrator.laws.records import RunRecord
+from orchestrator.laws.registry import FitReport, fit_laws
+from orchestrator.report.data import Advice, Backtest, ReportData
+from orchestrator.runfolder import RunFolder
+from orchestrator.sweep import Forecast
+from orchestrator.trial import Reason, Trial
+from search_spaces.errors import ScalesweepError
+from search_spaces.plan import Search, SweepPlan
+from search_spaces.space import HyperParameters
+
+# Sizes for which the report gives advice, as multiples of the largest scale.
+_ADVICE_FACTORS = (2, 4, 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a finished sweep says: on the terminal, in MLflow's note (Markdown), and as numbers."""
+
+    text: str
+    note: str
+    metrics: Mapping[str, float]
+
+
+def postprocess(folder: RunFolder, history: History) -> Outcome:
+    """Fit the laws of what has ended and write the run folder's laws, table and page."""
+    plan = folder.sweep().plan()
+    trials = list(history.trials.values())
+    records, context = collect(folder, trials)
+    fitted = fit_laws(records)
+    advice = tuple(_advice(plan, fitted, context))
+    backtests = tuple(_backtests(plan, history, fitted))
+    lawfile.write(
+        folder.laws_file,
+        {None: lawfile.LawSet(context=context, laws=fitted.laws, not_fitted=fitted.not_fitted)},
+    )
+    _write_table(folder, records)
+    data = ReportData(
+        title=plan.name,
+        context=context,
+        records=records,
+        laws=fitted.laws,
+        not_fitted=fitted.not_fitted,
+        advice=advice,
+        backtests=backtests,
+        plan=plan,
+        trials=trials,
+        curves={trial.key: read_curve(folder.path, trial.key) for trial in trials},
+    )
+    _write_page(folder, data)
+    return Outcome(
+        text=lawtext.summary(fitted, advice, backtests),
+        note=lawtext.note(plan, history.trials.values(), fitted, advice, backtests),
+        metrics=_metrics(fitted, backtests),
+    )
+
+
+def forecast_of(search: Search, trials: Sequence[Trial], folder: RunFolder) -> Forecast:
+    """What laws fitted to these trials say of a search's cell: its settings, and its loss at them."""
+    records, context = collect(folder, trials)
+    fitted = fit_laws(records)
+    said = predict(fitted.laws, context, params=float(search.cell.scale.params), tokens=float(search.cell.tokens))
+    return Forecast(
+        settings=_settings(said, search),
+        runs_used=len({record.run_id for record in records}),
+        prediction=as_json(said),
+    )
+
+
+def _settings(said: Prediction, search: Search) -> HyperParameters | None:
+    """The predicted settings, moved into the search's space where they lie outside."""
+    known = {name: found.value for name, found in said.quantities.items()}
+    if not {"learning_rate", "batch_tokens", "beta2"} <= set(known):
+        return None
+    return search.space.at(
+        {
+            "learning_rate": known["learning_rate"],
+            "batch_size": known["batch_tokens"] / search.cell.scale.sequence_length,
+            "beta2": min(known["beta2"], 1 - 1e-9),
+        }
+    )
+
+
+def as_json(said: Prediction) -> dict[str, Any]:
+    """A prediction as the ledger keeps it and `predict --json` prints it."""
+    quantities = {name: dataclasses.asdict(found) for name, found in said.quantities.items()}
+    return {**quantities, "warnings": list(said.warnings)}
+
+
+def from_json(body: Mapping[str, Any]) -> Prediction:
+    """The inverse of `as_json`; what is no quantity is left out."""
+    return Prediction(
+        quantities={
+            name: prediction.Predicted(**found)
+            for name, found in body.items()
+            if isinstance(found, Mapping) and "value" in found
+        },
+        warnings=tuple(body.get("warnings", ())),
+    )
+
+
+def _advice(plan: SweepPlan, fitted: FitReport, context: Context) -> Iterator[Advice]:
+    """What to use at the next scales, at the longest horizon of the ladder."""
+    largest = plan.searches[-1].cell
+    for factor in _ADVICE_FACTORS:
+        params = float(factor * largest.scale.params)
+        tokens = params * largest.tokens_per_param
+        try:
+            said = predict(fitted.laws, context, params=params, tokens=tokens)
+        except ScalesweepError:  # nothing fitted can say anything at that size
+            continue
+        title = f"{factor} times the largest scale, {largest.tokens_per_param:.3g} tokens per parameter"
+        yield Advice(title=title, prediction=said)
+
+
+def _backtests(plan: SweepPlan, history: History, fitted: FitReport) -> Iterator[Backtest]:
+    """Each prediction that was written down, with what was measured afterwards."""
+    for event in history.of(Predicted):
+        search = plan.search_of(event.scale, event.tokens)
+        tried = [
+            trial.loss
+            for trial in history.trials.values()
+            if trial.of(search) and trial.reason is Reason.PREDICTED and trial.loss is not None
+        ]
+        best = _optimum_row(fitted, search)
+        measured = {
+            name: float(best[name]) for name in ("learning_rate", "batch_tokens", "beta2") if best.get(name) is not None
+        }
+        regret = None
+        if tried:
+            measured["loss"] = sum(tried) / len(tried)
+        if best.get("loss"):
+            measured["best_loss"] = float(best["loss"])
+            regret = measured["loss"] / measured["best_loss"] - 1 if tried else None
+        yield Backtest(
+            cell=search.name,
+            written_at=event.time,
+            prediction=from_json(event.prediction),
+            runs_used=event.runs_used,
+            measured=measured,
+            regret=regret,
+        )
+
+
+def _optimum_row(fitted: FitReport, search: Search) -> Mapping[str, Any]:
+    law = fitted.laws.get(hyperparameters.NAME)
+    for row in law.tables.get("optima", ()) if law else ():
+        near = abs(row["params"] / search.cell.scale.params - 1) + abs(row["tokens"] / search.cell.tokens - 1)
+        if near < 1e-6:
+            return row
+    return {}
+
+
+def _metrics(fitted: FitReport, backtests: Sequence[Backtest]) -> dict[str, float]:
+    """Numbers worth comparing between sweeps: the laws' parameters and the backtests' regret."""
+    found = {
+        f"{name}.{parameter}": estimate.value
+        for name, law in fitted.laws.items()
+        for parameter, estimate in law.parameters.items()
+    }
+    found |= {f"backtest.{test.cell}.regret": test.regret for test in backtests if test.regret is not None}
+    return found
+
+
+def _write_table(folder: RunFolder, records: Sequence[RunRecord]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist([dataclasses.asdict(record) for record in records]), sink)
+    write_atomically(folder.runs_file, sink.getvalue().to_pybytes())
+
+
+def _write_page(folder: RunFolder, data: ReportData) -> None:
+    from orchestrator.report.page import render
+
+    write_atomically(folder.report_file, render(data).encode())

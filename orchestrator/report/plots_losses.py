@@ -1,0 +1,3 @@
+"""The loss laws: isoFLOP curves, compute-optimal size, the frontier, and how well the surface fits."""
+
+from __future__ import annotations

@@ -1,0 +1,85 @@
+"""Which MLflow store a sweep has, and how it is opened."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search_spaces.errors import InputError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_SERVERS = ("http", "https", "databricks")
+_ENVIRONMENT = {
+    # A sweep has nothing to tell the makers of MLflow, and a cluster often no way out.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Ending a run on a server would print its address, after asking for it.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # The uploader tries again by itself; a request that waits for minutes could not be left in time.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+
+
+def store_uri(uri: str | None, folder: Path) -> str:
+    """The store's address: the one given, or a SQLite database in the run folder.
+
+    Raises InputError where MLflow knows no such store.
+    """
+    if uri is None:
+        return f"sqlite:///{database(folder)}"
+    scheme = re.match(r"[a-z0-9]*", uri)
+    if not scheme or scheme[0] not in {*_DATABASES, *_SERVERS}:
+        raise InputError(
+            f"tracking.uri is {masked(uri)!r}; give an MLflow server (http://HOST:PORT) or a database "
+            "(sqlite:///PATH, postgresql+psycopg://...), or leave it out for one in the run folder"
+        )
+    return uri
+
+
+def database(folder: Path) -> Path:
+    """The run folder's own database."""
+    return folder.resolve() / "mlflow.db"
+
+
+def is_server(uri: str) -> bool:
+    """Whether an MLflow server answers there, rather than a database."""
+    return uri.startswith(_SERVERS)
+
+
+def artifact_location(uri: str, folder: Path) -> str | None:
+    """Where artifacts go: beside the database, or None where the server decides."""
+    return None if is_server(uri) else (folder.resolve() / "mlartifacts").as_uri()
+
+
+def masked(uri: str) -> str:
+    """The address without its password."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", uri)
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client of the store. A database is made and migrated first, and a SQLite file gets its log.
+
+    No other process may open a new database at the same time: MLflow's migrations race.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    client = MlflowClient(uri)
+    if uri.startswith("sqlite:///"):
+        # Readers (the UI) and the writer must not wait for each other. The setting stays in the file.
+        with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as file:
+            file.execute("PRAGMA journal_mode=WAL")
+    return client

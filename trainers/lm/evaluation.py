@@ -1,0 +1,88 @@
+"""Loss on the held-out set: how many of its sequences at which point, and the mean with its error."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from trainers.api import TrialSpec
+from trainers.lm.data import HeldOut
+
+# Evaluations inside a run cost at most this part of its training: two thirds of it where a cell ends,
+# the rest at the other points (design). A forward pass is a third of a training step.
+_COST = 0.05
+_CELLS_SHARE = 2 / 3
+_STEPS_PER_FORWARD = 1 / 3
+# The last evaluation of a run costs at most this part of its training. A guess.
+_FINAL_COST = 0.1
+# Points that only draw the curve use at least so many sequences; where that costs too much, some are left
+# out. A guess: the error of the mean is then about 0.06 nats.
+_FEWEST = 16
+_CHUNK_TOKENS = 4096  # of one forward pass: fits a processor's cache at a ladder's small end
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutLoss:
+    """Mean loss in nats per token, and its standard error over sequences (None for a single one)."""
+
+    mean: float
+    stderr: float | None
+
+
+def held_out_counts(spec: TrialSpec, available: int) -> dict[int, int]:
+    """How many held-out sequences are used at each point of the curve; always the first ones.
+
+    A function of the spec's lengths alone, hence equal for all trials of a scale. The ends of cells, the
+    horizon among them, use one number, so that a run's cells are comparable; the other points, which only
+    draw the curve, use a smaller one, and some are left out where they would cost too much.
+    """
+    inner = set(spec.served_tokens) & set(spec.eval_tokens) - {spec.tokens}
+    others = sorted(set(spec.eval_tokens) - inner - {spec.tokens})
+    affordable = spec.tokens / spec.scale.sequence_length / _STEPS_PER_FORWARD
+    whole = _between(1, (_COST * _CELLS_SHARE / len(inner) if inner else _FINAL_COST) * affordable, available)
+    budget = (_COST * (1 - _CELLS_SHARE) if inner else _COST) * affordable
+    fewest = min(_FEWEST, whole)
+    kept = _spread(others, int(budget / fewest))
+    part = _between(fewest, budget / max(1, len(kept)), whole)
+    cells = dict.fromkeys(inner | {spec.tokens}, whole)
+    return dict(sorted((dict.fromkeys(kept, part) | cells).items()))
+
+
+def _between(low: int, wanted: float, high: int) -> int:
+    return min(high, max(low, int(wanted)))
+
+
+def _spread(points: list[int], count: int) -> list[int]:
+    """So many of the points, evenly taken, the last one among them."""
+    if count >= len(points):
+        return points
+    return [points[len(points) - 1 - k * len(points) // count] for k in range(count)]
+
+
+def held_out_loss(
+    model: nn.Module, sequences: HeldOut, count: int, device: torch.device, autocast: torch.autocast
+) -> HeldOutLoss:
+    """The model's loss on the first `count` sequences."""
+    length = sequences.batch(0, 1).shape[1] - 1
+    chunk = max(1, # Points that only draw the curve use at least so many sequences; where that costs too much, some are left
+# out. A guess: the error of the mean is then about 0.06 nats.
+_FEWEST = 16
+_CHUNK_TOKENS // length)
+    losses = []
+    with torch.inference_mode(), autocast:
+        for first in range(0, count, chunk):
+            batch = sequences.batch(first, min(chunk, count - first)).to(device)
+            losses.append(_sequence_losses(model, batch))
+    every = torch.cat(losses).double().cpu()
+    stderr = float(every.std()) / math.sqrt(count) if count > 1 else None
+    return HeldOutLoss(mean=float(every.mean()), stderr=stderr)
+
+
+def _sequence_losses(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    targets = batch[:, 1:]
+    logits = model(input_ids=batch[:, :-1], use_cache=False).logits.float()
+    losses = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    return losses.view_as(targets).mean(1)
