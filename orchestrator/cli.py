@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _sweep_verb(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str, verb: Verb
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, verb: Verb
 ) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=text, description=text)
     parser.add_argument("sweep", metavar="SWEEP", help="a sweep file, or the name of a ready sweep")
@@ -73,7 +73,7 @@ def _sweep_verb(
 
 
 def _folder_verb(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str, verb: Verb
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, verb: Verb
 ) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=text, description=text)
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")

@@ -296,7 +296,7 @@ def _known_keys(model: type[BaseModel], place: Sequence[str | int]) -> list[str]
     return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
 
 
-def _model_inside(annotation: Any) -> Any:
+def _model_inside(annotation: object) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for argument in getattr(annotation, "__args__", ()):

@@ -24,14 +24,19 @@ def append(path: Path, data: bytes) -> None:
     try:
         before = os.fstat(handle).st_size
         try:
-            if os.write(handle, data) != len(data):
-                raise OSError(errno.ENOSPC, f"no space left for {path}")
-            os.fsync(handle)
+            _write_whole(handle, data)
         except OSError:
             os.ftruncate(handle, before)
             raise
     finally:
         os.close(handle)
+
+
+def _write_whole(handle: int, data: bytes) -> None:
+    """Write all of it to a file descriptor and fsync. Raises OSError where only a part fits."""
+    if os.write(handle, data) != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.fsync(handle)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

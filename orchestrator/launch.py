@@ -8,9 +8,10 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from orchestrator.config import SweepFile
 from orchestrator.ledger import Closed, Ledger, Opened
@@ -18,15 +19,19 @@ from orchestrator.ports import Tracker, WorkerPool
 from orchestrator.progress import Display, duration
 from orchestrator.runfolder import RunFolder, check_history, software_version
 from orchestrator.status import sweep_status
-from orchestrator.sweep import Ending, Forecast, Ports, Requests, Sweep
+from orchestrator.sweep import Ending, Forecast, Ports, Requests, Sweep, show_all
 from orchestrator.trial import Trial, TrialState
 from search_spaces.errors import InputError
 from search_spaces.plan import Search, SweepPlan
 from trainers.api import Prepares
 from trainers.registry import build
 
-# How long the end of a sweep waits for a slow tracking server, seconds. `scalesweep sync` has no limit.
+if TYPE_CHECKING:
+    from orchestrator.postprocess import Outcome
+
+# How long the end of a sweep waits for a slow tracking server, seconds; and how long `scalesweep sync` does.
 _TRACKER_PATIENCE_S = 60.0
+_SYNC_PATIENCE_S = 3600.0
 
 
 @dataclass
@@ -34,7 +39,6 @@ class Interrupts:
     """Counts Ctrl-C and SIGTERM while a sweep runs: the first asks it to leave, a second ends it."""
 
     count: int = 0
-    _old: dict[int, object] = field(default_factory=dict)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
@@ -92,7 +96,16 @@ def run(sweep: SweepFile, folder: Path, display: Display) -> int:
                 _open(ledger, plan, version, pool.slots)
                 tracker = _tracker(sweep, plan, run_folder, ledger)
                 display.say(f"runs and curves: {tracker.url}   (scalesweep ui {folder})")
-                ending = _sweep(sweep, plan, run_folder, ledger, pool, tracker, version, interrupts, display).run()
+                ending = Sweep(
+                    plan=plan,
+                    folder=folder,
+                    ledger=ledger,
+                    ports=_ports(sweep, run_folder, pool, tracker),
+                    trainer_version=version,
+                    resources=sweep.resources_of,
+                    requests=_requests(run_folder, interrupts),
+                    progress=lambda: display.update(sweep_status(plan, ledger.history, now=time.time())),
+                ).run()
         if ending is Ending.PAUSED:
             tracker.close(_TRACKER_PATIENCE_S)
             display.close()
@@ -161,17 +174,7 @@ def _tracker(sweep: SweepFile, plan: SweepPlan, folder: RunFolder, ledger: Ledge
     return MlflowTracker(uri=sweep.tracking.uri, folder=folder.path, plan=plan, sweep_id=sweep_id)
 
 
-def _sweep(
-    sweep: SweepFile,
-    plan: SweepPlan,
-    folder: RunFolder,
-    ledger: Ledger,
-    pool: WorkerPool,
-    tracker: Tracker,
-    version: str,
-    interrupts: Interrupts,
-    display: Display,
-) -> Sweep:
+def _ports(sweep: SweepFile, folder: RunFolder, pool: WorkerPool, tracker: Tracker) -> Ports:
     from orchestrator.proposals.proposer import OptunaProposer
 
     def forecast(search: Search, trials: tuple[Trial, ...]) -> Forecast:
@@ -179,32 +182,21 @@ def _sweep(
 
         return forecast_of(search, trials, folder)
 
-    return Sweep(
-        plan=plan,
-        folder=folder.path,
-        ledger=ledger,
-        ports=Ports(
-            proposer=OptunaProposer(sampler=sweep.sampler, seed=sweep.seed),
-            pool=pool,
-            tracker=tracker,
-            forecast=forecast,
-        ),
-        trainer_version=version,
-        resources=sweep.resources_of,
-        requests=Requests(
-            pause=lambda: interrupts.count > 0 or folder.requested("pause"), stop=lambda: folder.requested("stop")
-        ),
-        progress=lambda: display.update(sweep_status(plan, ledger.history, now=time.time())),
+    return Ports(
+        proposer=OptunaProposer(sampler=sweep.sampler, seed=sweep.seed), pool=pool, tracker=tracker, forecast=forecast
+    )
+
+
+def _requests(folder: RunFolder, interrupts: Interrupts) -> Requests:
+    return Requests(
+        pause=lambda: interrupts.count > 0 or folder.requested("pause"), stop=lambda: folder.requested("stop")
     )
 
 
 def _finish(folder: RunFolder, ledger: Ledger, tracker: Tracker, ending: Ending, display: Display) -> int:
     """Fit, draw, upload, and say how it ended."""
-    from orchestrator.postprocess import postprocess
-
     began = time.monotonic()
-    outcome = postprocess(folder, ledger.history)
-    tracker.summarise(outcome.note, outcome.metrics, [folder.laws_file, folder.report_file, folder.runs_file])
+    outcome = _conclude(folder, ledger, tracker)
     delivered = tracker.close(_TRACKER_PATIENCE_S)
     display.say(outcome.text)
     display.say(f"laws and report took {duration(time.monotonic() - began)}")
@@ -217,3 +209,31 @@ def _finish(folder: RunFolder, ledger: Ledger, tracker: Tracker, ending: Ending,
         display.say(f"{len(failed)} trials could not be completed; the last said:\n{last}")
         return 1
     return 0
+
+
+def _conclude(folder: RunFolder, ledger: Ledger, tracker: Tracker) -> Outcome:
+    """Fit and draw, and hand what came out to the tracker."""
+    from orchestrator.postprocess import postprocess
+
+    outcome = postprocess(folder, ledger.history)
+    tracker.regrets(outcome.regrets)
+    tracker.summarise(outcome.note, outcome.metrics, [folder.laws_file, folder.report_file, folder.runs_file])
+    return outcome
+
+
+def synchronise(path: Path, display: Display) -> int:
+    """Upload what the tracking server has not got yet; returns the exit code.
+
+    Raises RunFolderError while a driver has the folder: it uploads by itself.
+    """
+    folder = RunFolder(path)
+    sweep = folder.sweep()
+    plan = sweep.plan()
+    with Ledger.open(path) as ledger:
+        tracker = _tracker(sweep, plan, folder, ledger)
+        show_all(tracker, plan, ledger.history.trials.values(), path)
+        if ledger.history.of(Closed):
+            _conclude(folder, ledger, tracker)
+        delivered = tracker.close(_SYNC_PATIENCE_S)
+        display.say(f"{tracker.url} has everything" if delivered else f"{tracker.pending} things are still missing")
+    return 0 if delivered else 1

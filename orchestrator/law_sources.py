@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from orchestrator.laws.optimum import seed_noise
 from orchestrator.laws.predict import Context
 from orchestrator.laws.records import CANONICAL_COLUMNS, RunRecord
 from orchestrator.laws.selection import group_cells, select
+from orchestrator.runfolder import software_version
 from orchestrator.tables import BatchUnit, ParamsCount, TableOptions, read_table
 from orchestrator.where import check_names, parse_where
 from search_spaces.errors import InputError, MissingColumnError
@@ -63,7 +63,7 @@ def describe(records: Sequence[RunRecord], options: TableOptions, params_count: 
         schedule=schedules.pop() if len(schedules) == 1 else None,
         tokens_per_param=_ratios(records),
         noise_sd=_noise(records),
-        version=importlib.metadata.version("scalesweep"),
+        version=software_version(),
     )
 
 
@@ -93,7 +93,7 @@ def _ratios(records: Sequence[RunRecord]) -> tuple[float, float] | None:
 
 def _noise(records: Sequence[RunRecord]) -> float | None:
     try:
-        return seed_noise(group_cells(select(records, ("params", "tokens", "loss"), law="the noise")))
+        return seed_noise(group_cells(select(records, ("params", "tokens", "loss", "learning_rate"), law="the noise")))
     except MissingColumnError:
         return None
 

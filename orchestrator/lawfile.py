@@ -90,7 +90,7 @@ def from_json(content: object) -> LawSets:
 
 def _set_json(one: LawSet, *, with_draws: bool) -> dict[str, Any]:
     return {
-        "context": _plain(one.context),
+        "context": plain(one.context),
         "laws": {name: _law_json(law, with_draws=with_draws) for name, law in one.laws.items()},
         "not_fitted": dict(one.not_fitted),
     }
@@ -100,11 +100,11 @@ def _law_json(law: FittedLaw, *, with_draws: bool) -> dict[str, Any]:
     """The law without its name, which is its key, and without its draws where they are not wanted."""
     left_out = {"name"} if with_draws else {"name", "draws"}
     fields = (field.name for field in dataclasses.fields(law))
-    return {name: _plain(getattr(law, name)) for name in fields if name not in left_out}
+    return {name: plain(getattr(law, name)) for name in fields if name not in left_out}
 
 
-def _plain(value: object) -> object:
-    """Nested dataclasses, mappings and arrays as JSON values."""
+def plain(value: object) -> object:
+    """Nested dataclasses, mappings and arrays as JSON values; numbers that are not finite are None."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     elif isinstance(value, Enum):
@@ -114,9 +114,9 @@ def _plain(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"{type(value).__name__} has no place in laws.json")

@@ -7,7 +7,6 @@ writing it, so nothing was done about it) is dropped, any other damage is refuse
 from __future__ import annotations
 
 import dataclasses
-import errno
 import fcntl
 import json
 import os
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from orchestrator.files import append
 from orchestrator.trial import Reason, Trial, TrialState
 from search_spaces.errors import RunFolderError
 from search_spaces.space import HyperParameters
@@ -177,7 +177,6 @@ class Ledger:
         self.path = path
         self.history = history
         self._lock = lock
-        self._file = path.open("ab", buffering=0)
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -202,20 +201,11 @@ class Ledger:
 
         Raises OSError, with the file as it was before, where the disk is full.
         """
-        before = self.path.stat().st_size
-        line = _encode(event)
-        try:
-            if self._file.write(line) != len(line):
-                raise OSError(errno.ENOSPC, "no space left for the ledger")
-            os.fsync(self._file.fileno())
-        except OSError:
-            os.truncate(self.path, before)
-            raise
+        append(self.path, _encode(event))
         self.history.apply(event)
 
     def close(self) -> None:
         """Give the run folder back."""
-        self._file.close()
         os.close(self._lock)
 
     def __enter__(self) -> Self:

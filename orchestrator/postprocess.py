@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator import lawfile, lawtext
+from orchestrator import lawfile, sweep_text
 from orchestrator.collect import collect
 from orchestrator.curves import read_curve
 from orchestrator.files import write_atomically
-from orchestrator.ledger import History, Predicted
 from orchestrator.laws import hyperparameters
-from orchestrator.laws import predict as prediction
 from orchestrator.laws.predict import Context, Prediction, predict
+from orchestrator.laws.predicted import Predicted as PredictedQuantity
 from orchestrator.laws.records import RunRecord
 from orchestrator.laws.registry import FitReport, fit_laws
+from orchestrator.ledger import History, Predicted
 from orchestrator.report.data import Advice, Backtest, ReportData
 from orchestrator.runfolder import RunFolder
 from orchestrator.sweep import Forecast
@@ -36,6 +36,7 @@ class Outcome:
     text: str
     note: str
     metrics: Mapping[str, float]
+    regrets: Mapping[str, float]  # trial_key -> relative loss above the fitted best of its longest cell
 
 
 def postprocess(folder: RunFolder, history: History) -> Outcome:
@@ -46,10 +47,8 @@ def postprocess(folder: RunFolder, history: History) -> Outcome:
     fitted = fit_laws(records)
     advice = tuple(_advice(plan, fitted, context))
     backtests = tuple(_backtests(plan, history, fitted))
-    lawfile.write(
-        folder.laws_file,
-        {None: lawfile.LawSet(context=context, laws=fitted.laws, not_fitted=fitted.not_fitted)},
-    )
+    laws = lawfile.LawSet(context=context, laws=fitted.laws, not_fitted=fitted.not_fitted)
+    lawfile.write(folder.laws_file, {None: laws})
     _write_table(folder, records)
     data = ReportData(
         title=plan.name,
@@ -65,9 +64,10 @@ def postprocess(folder: RunFolder, history: History) -> Outcome:
     )
     _write_page(folder, data)
     return Outcome(
-        text=lawtext.summary(fitted, advice, backtests),
-        note=lawtext.note(plan, history.trials.values(), fitted, advice, backtests),
+        text=sweep_text.summary(laws, advice, backtests),
+        note=sweep_text.note(plan, trials, laws, advice, backtests),
         metrics=_metrics(fitted, backtests),
+        regrets=dict(_regrets(plan, trials, fitted)),
     )
 
 
@@ -107,7 +107,7 @@ def from_json(body: Mapping[str, Any]) -> Prediction:
     """The inverse of `as_json`; what is no quantity is left out."""
     return Prediction(
         quantities={
-            name: prediction.Predicted(**found)
+            name: PredictedQuantity(**found)
             for name, found in body.items()
             if isinstance(found, Mapping) and "value" in found
         },
@@ -165,6 +165,13 @@ def _optimum_row(fitted: FitReport, search: Search) -> Mapping[str, Any]:
         if near < 1e-6:
             return row
     return {}
+
+
+def _regrets(plan: SweepPlan, trials: Sequence[Trial], fitted: FitReport) -> Iterator[tuple[str, float]]:
+    for trial in trials:
+        best = _optimum_row(fitted, plan.search_of(trial.scale, trial.tokens)).get("loss")
+        if trial.loss is not None and best:
+            yield trial.key, trial.loss / best - 1
 
 
 def _metrics(fitted: FitReport, backtests: Sequence[Backtest]) -> dict[str, float]:

@@ -36,6 +36,19 @@ def display(stream: TextIO | None = None) -> Display:
     return LiveTable() if out.isatty() else Lines(out)
 
 
+class Quiet:
+    """Shows nothing."""
+
+    def say(self, text: str) -> None:
+        """Not a word."""
+
+    def update(self, status: SweepStatus) -> None:
+        """Nothing to redraw."""
+
+    def close(self) -> None:
+        """Nothing to leave."""
+
+
 class Lines:
     """A line whenever a trial ends, but not more often than every ten seconds, and one at the end."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -126,12 +126,8 @@ class Sweep:
 
     def _restore(self) -> None:
         for trial in self.trials.values():
-            search = self._search(trial)
-            self.ports.proposer.restore(trial, search)
-            self.ports.tracker.trial_changed(trial, search)
-            points = read_curve(self.folder, trial.key)
-            if points:
-                self.ports.tracker.points(trial.key, points)
+            self.ports.proposer.restore(trial, self._search(trial))
+        show_all(self.ports.tracker, self.plan, self.trials.values(), self.folder)
 
     def _over(self) -> bool:
         if self._active:
@@ -384,3 +380,12 @@ def best_trial(trials: list[Trial]) -> Trial | None:
     """The completed trial of lowest final loss; the earlier one of two equals."""
     measured = [trial for trial in trials if trial.loss is not None]
     return min(measured, key=lambda trial: (trial.loss, trial.number), default=None)
+
+
+def show_all(tracker: Tracker, plan: SweepPlan, trials: Iterable[Trial], folder: Path) -> None:
+    """Project the whole record again; what the tracker has already is stored once."""
+    for trial in trials:
+        tracker.trial_changed(trial, plan.search_of(trial.scale, trial.tokens))
+        points = read_curve(folder, trial.key)
+        if points:
+            tracker.points(trial.key, points)

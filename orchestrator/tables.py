@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.config import nearest
 from orchestrator.counts import complete
 from orchestrator.laws.records import CANONICAL_COLUMNS, RunRecord
-from orchestrator.table_columns import Columns, TableFile, load_columns, open_table
+from orchestrator.table_columns import TableFile, load_columns, open_table
 from orchestrator.where import Value, parse_where
 from search_spaces.errors import InputError
 

@@ -6,11 +6,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from orchestrator.trial import Reason, Trial, TrialState
+from search_spaces.axis import LogUniform, OneMinusLog, PowersOfTwo
+from search_spaces.plan import Schedule, Search, plan_searches
 from search_spaces.scale import ModelScale
-from search_spaces.space import HyperParameters
-from trainers.api import TrialSpec
+from search_spaces.space import HyperParameters, SearchSpace
+from trainers.api import TrialResult, TrialSpec
 
 MakeSpec = Callable[..., TrialSpec]
+MakeTrial = Callable[..., Trial]
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +40,58 @@ def ray_session() -> Iterator[None]:
     connect("local", cpus=2, gpus=8)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def small_search() -> Search:
+    """Sixteen trials of a tiny scale over the three usual axes."""
+    space = SearchSpace(
+        learning_rate=LogUniform(1e-4, 3e-2), batch_size=PowersOfTwo(1, 64), beta2=OneMinusLog(0.9, 0.999)
+    )
+    scale = ModelScale(name="s1", depth=2, width=64, ffn_width=128, heads=2, vocab_size=256, sequence_length=128)
+    (search,) = plan_searches(
+        scale=scale, space=space, tokens_per_param=(20.0,), trials=16, schedule=Schedule.CONSTANT
+    )
+    return search
+
+
+@pytest.fixture(scope="session")
+def make_trial(small_search: Search) -> MakeTrial:
+    """A trial of small_search in a state; a loss makes it completed, not-a-number diverged."""
+
+    def make(
+        number: int,
+        settings: HyperParameters | None = None,
+        reason: Reason = Reason.MODEL,
+        loss: float | None = None,
+        state: TrialState = TrialState.WAITING,
+        **changes: object,
+    ) -> Trial:
+        trial = Trial(
+            key=f"{number:016x}",
+            number=number,
+            scale=small_search.cell.scale.name,
+            tokens=small_search.cell.tokens,
+            settings=settings or small_search.space.centre,
+            seed=0,
+            reason=reason,
+            proposed_at=1_000_000.0 + number,
+            state=state,
+            **changes,
+        )
+        if loss is None:
+            return trial
+        diverged = loss != loss
+        return trial.moved(TrialState.RUNNING, attempt=1).moved(
+            TrialState.DIVERGED if diverged else TrialState.COMPLETED,
+            result=TrialResult(
+                final_loss=None if diverged else loss,
+                diverged=diverged,
+                tokens=small_search.cell.tokens,
+                seconds=10.0,
+                tokens_per_second=1e5,
+            ),
+            ended_at=1_000_100.0 + number,
+        )
+
+    return make

@@ -100,7 +100,8 @@ class CurvePoint:
     """One evaluation. Losses are nats per token; `time` is seconds since 1970.
 
     `train_loss` is the mean over the interval since the last point, `tokens_per_second` the training
-    rate over it (evaluation left out), `epoch` how often the corpus has been read so far.
+    rate over it (evaluation left out), `epoch` how often the corpus has been read so far, `loss_stderr`
+    the standard error of `loss` over the held-out sequences: the noise of that set, common to all trials.
     """
 
     tokens: int
@@ -112,6 +113,7 @@ class CurvePoint:
     tokens_per_second: float | None = None
     flops: float | None = None
     epoch: float | None = None
+    loss_stderr: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

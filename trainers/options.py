@@ -29,7 +29,8 @@ def read_options(model: type[_Options], options: Mapping[str, object], trainer: 
 
 
 def _first(errors: list[Any], model: type[Options]) -> str:
-    problem = errors[0]
+    # A misspelt key that is needed is also missing: the misspelling is the news.
+    problem = min(errors, key=lambda error: error["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         known = sorted(model.model_fields)

@@ -34,7 +34,7 @@ WANTED_BUDGETS = 6
 class Budget:
     """Sizes trained with equal compute, smallest first: arrays (sizes,). `points` are rows of the table.
 
-    `points` is (sizes, 2): the rows that the loss was read between (twice the same where measured).
+    `points` is (sizes, 2): the rows that the loss was read between (twice the same where `measured`).
     """
 
     flops: float
@@ -42,6 +42,7 @@ class Budget:
     tokens: Floats
     loss: Floats
     points: npt.NDArray[np.intp]
+    measured: bool
 
 
 def too_few_sizes(found: Sequence[Budget]) -> list[str]:
@@ -75,6 +76,7 @@ def _own_budget(points: LossPoints, rows: npt.NDArray[np.intp]) -> Budget:
         tokens=points.tokens[chosen],
         loss=points.loss[chosen],
         points=np.stack([chosen, chosen], axis=1),
+        measured=True,
     )
 
 
@@ -141,6 +143,7 @@ def _read_budget(points: LossPoints, curves: list[_Curve], flops: float) -> Budg
         tokens=np.array(tokens),
         loss=np.array(loss),
         points=np.array(rows, dtype=np.intp).reshape(-1, 2),
+        measured=False,
     )
 
 

@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from orchestrator.laws.loss_points import (
     FLOPS_PER_PARAM_TOKEN,
-    MOST_AT_BOUND,
     LossPoints,
     Parameters,
     distinct,
@@ -25,7 +24,9 @@ from orchestrator.laws.loss_points import (
     replicate_weights,
     too_few_scales,
     too_wide,
+    unidentified,
 )
+from orchestrator.laws.newton import Samples
 from orchestrator.laws.records import RunRecord
 from orchestrator.laws.resample import interval
 from orchestrator.laws.result import Estimate, FittedLaw, Floats, Status
@@ -67,7 +68,8 @@ def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0
     need(NAME, {"sizes": (points.scales, 3), "token counts": (horizons, 3), "points": (len(points.loss), 6)})
     quantities = np.stack([points.params, points.tokens])
     fitted = VariableProjection(SumOfPowers(quantities=quantities, loss=points.loss, shared=(0, 1)))
-    replicates = fitted.refit(replicate_weights(points.units, draws, seed, lambda w: _enough(w, points)))
+    weights = replicate_weights(points.units, draws, seed, lambda w: _enough(w, points))
+    replicates = fitted.refit(Samples.weighted(weights))
     values = {name: float(column[0]) for name, column in _parameters(fitted.best).items()}
     drawn = _parameters(replicates)
     estimates = _estimates(values, drawn, confidence=confidence, dof=_degrees(points))
@@ -120,17 +122,12 @@ def _weaknesses(
     points: LossPoints, best: Solutions, replicates: Solutions, estimates: dict[str, Estimate]
 ) -> list[str]:
     """Why not to trust the fit. A and B are losses at one parameter and one token: wide in any good fit."""
-    reasons = too_few_scales(points.scales)
-    checks = {
+    at_bound = {
         "E is zero": (best.offset_absent, replicates.offset_absent),
         "A is zero": (best.terms_absent[:, 0], replicates.terms_absent[:, 0]),
         "B is zero": (best.terms_absent[:, 1], replicates.terms_absent[:, 1]),
         "alpha is at a bound": (best.exponents_at_bound[:, 0], replicates.exponents_at_bound[:, 0]),
         "beta is at a bound": (best.exponents_at_bound[:, 1], replicates.exponents_at_bound[:, 1]),
     }
-    for what, (own, drawn) in checks.items():
-        if own.any():
-            reasons.append(f"{what}: these points do not identify it")
-        elif drawn.mean() > MOST_AT_BOUND:
-            reasons.append(f"{what} in {drawn.mean():.0%} of the replicates: these points hardly identify it")
-    return reasons + too_wide({name: estimates[name] for name in ("E", "alpha", "beta", "a")})
+    wide = too_wide({name: estimates[name] for name in ("E", "alpha", "beta", "a")})
+    return too_few_scales(points.scales) + unidentified(at_bound) + wide

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from orchestrator.laws.optimum import Edge, OptimumFit, coordinate_errors, fit_optima, interior
-from orchestrator.laws.power_law import Optima, PowerLaw, fit_power_law, identifiable_terms
+from orchestrator.laws.power_law import LEAST_POINTS, Optima, PowerLaw, fit_power_law, identifiable_terms
 from orchestrator.laws.records import RunRecord
 from orchestrator.laws.result import Estimate, FittedLaw, Floats, Status
 from orchestrator.laws.selection import SAME_COUNT, Selection, group_cells, present, select, share_runs
@@ -281,13 +281,13 @@ def _weaknesses(optima: OptimumFit, fits: dict[str, _Fitted | None]) -> list[str
     words = [f"{name} made no difference within its tried range" for name in optima.flat]
     scales = len({cell.scale for cell in optima.cells})
     if scales < ENOUGH_SCALES:
-        words.append(f"{scales} scales; {ENOUGH_SCALES} or more are wanted")
+        words.append(f"{scales} scale{'s' * (scales > 1)}; {ENOUGH_SCALES} or more are wanted")
     for setting, found in fits.items():
         on_edge = sum(isinstance(optimum.settings[setting], Edge) for optimum in optima.optima)
         if on_edge > MOST_EDGES * len(optima.optima):
             words.append(f"{setting}: {on_edge} of {len(optima.optima)} optima lie on an edge of what was tried")
         if found is None:
-            words.append(f"{setting}: too few optima inside the tried range for a law")
+            words.append(f"{setting}: optima inside the tried range at fewer than {LEAST_POINTS} scales; no law")
     return words
 
 

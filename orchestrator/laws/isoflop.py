@@ -17,14 +17,17 @@ import numpy as np
 from orchestrator.laws.allocation import FORM, Minima, estimates, lines, optimal_params, optimal_tokens
 from orchestrator.laws.budgets import FEWEST_BUDGETS, FEWEST_SIZES, SOUND_SIZES, Budget, budgets, too_few_sizes
 from orchestrator.laws.loss_points import (
+    LossPoints,
     loss_points,
     need,
     replicate_weights,
     too_few_scales,
     too_wide,
 )
+from orchestrator.laws.newton import Samples
 from orchestrator.laws.records import RunRecord
 from orchestrator.laws.result import FittedLaw, Floats, Status
+from orchestrator.laws.run_noise import shifted_samples
 
 __all__ = ["COLUMNS", "FORM", "NAME", "fit", "optimal_params", "optimal_tokens"]
 
@@ -39,15 +42,17 @@ RIDGE = 1e-10
 
 
 def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0, draws: int = 1000) -> FittedLaw:
-    """Fit the law; replicates resample whole runs. Raises FitError below 3 budgets with a minimum inside.
+    """Fit the law. Raises FitError below 3 budgets with a minimum inside.
+
+    Replicates resample whole runs where the table has its own budgets, else they shift them by noise.
 
     Table `minima`: a row a budget with flops, sizes, params, tokens, loss and whether it was used.
     """
     points = loss_points(records, law=NAME)
     found = budgets(points)
     need(NAME, {f"compute budgets with {FEWEST_SIZES} sizes": (len(found), FEWEST_BUDGETS)})
-    own = _minima(found, np.ones((1, len(points.loss))))
-    replicates = _minima(found, replicate_weights(points.units, draws, seed, lambda w: np.ones(len(w), bool)))
+    own = _minima(found, Samples.weighted(np.ones((1, len(points.loss)))))
+    replicates = _minima(found, _samples(points, found, draws, seed))
     alive = np.isfinite(replicates.log_params).mean(axis=0)
     inside = np.isfinite(own.log_params[0]) & (alive > SURVIVING)
     need(NAME, {"compute budgets with their minimum between the sizes": (int(inside.sum()), FEWEST_BUDGETS)})
@@ -74,19 +79,25 @@ def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0
     )
 
 
-def _minima(found: Sequence[Budget], weights: Floats) -> Minima:
-    """Every budget's vertex under each row of weights (draws, points)."""
+def _samples(points: LossPoints, found: Sequence[Budget], draws: int, seed: int) -> Samples:
+    if all(budget.measured for budget in found):
+        return Samples.weighted(replicate_weights(points.units, draws, seed, lambda w: np.ones(len(w), bool)))
+    shifts = shifted_samples(points, draws, seed)
+    return Samples(weights=np.ones_like(shifts), shifts=shifts)
+
+
+def _minima(found: Sequence[Budget], samples: Samples) -> Minima:
+    """Every budget's vertex in each sample of the points."""
     logs = []
     for budget in found:
         rows = _near_lowest(budget)
-        counted = weights[:, budget.points[rows]].mean(axis=2)
-        log_params, lowest = _vertex(np.log(budget.params[rows]), budget.loss[rows], counted)
-        log_tokens, _ = _vertex(np.log(budget.tokens[rows]), budget.loss[rows], counted)
-        logs.append((log_params, log_tokens, np.log(lowest)))
-    log_params, log_tokens, log_loss = (np.stack(column, axis=1) for column in zip(*logs, strict=True))
-    inside = np.isfinite(log_params) & np.isfinite(log_tokens)
-    masked = (np.where(inside, column, np.nan) for column in (log_params, log_tokens, log_loss))
-    return Minima(**dict(zip(("log_params", "log_tokens", "log_loss"), masked, strict=True)))
+        weights, shifts = (column[:, budget.points[rows]].mean(axis=2) for column in (samples.weights, samples.shifts))
+        losses = budget.loss[rows] * np.exp(shifts)
+        log_params, lowest = _vertex(np.log(budget.params[rows]), losses, weights)
+        log_tokens, _ = _vertex(np.log(budget.tokens[rows]), losses, weights)
+        logs.append(np.where(np.isfinite(log_params + log_tokens), [log_params, log_tokens, np.log(lowest)], np.nan))
+    log_params, log_tokens, log_loss = np.stack(logs, axis=2)
+    return Minima(log_params=log_params, log_tokens=log_tokens, log_loss=log_loss)
 
 
 def _near_lowest(budget: Budget) -> np.ndarray:
@@ -97,14 +108,14 @@ def _near_lowest(budget: Budget) -> np.ndarray:
 
 
 def _vertex(x: Floats, y: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Where weighted parabolas of y in x have their minimum, and its height; NaN where not between the x."""
+    """Where weighted parabolas of y (draws, points) in x are lowest and how low; NaN where not between the x."""
     middle = (x.max() + x.min()) / 2
     offset = x - middle
     powers = np.stack([np.ones_like(x), offset, offset**2], axis=1)
     gram = np.einsum("di,ij,ik->djk", weights, powers, powers)
     enough = (weights > 0).sum(axis=1) >= powers.shape[1]
     gram += RIDGE * np.eye(3) + ~enough[:, None, None] * np.eye(3)
-    moment = np.einsum("di,ij,i->dj", weights, powers, y)
+    moment = np.einsum("di,ij,di->dj", weights, powers, y)
     c, b, a = np.linalg.solve(gram, moment[:, :, None])[:, :, 0].T
     convex = enough & (a > 0)
     vertex = np.where(convex, -b / (2 * np.where(convex, a, 1.0)), np.nan)

@@ -137,6 +137,17 @@ def too_wide(estimates: Mapping[str, Estimate]) -> list[str]:
     ]
 
 
+def unidentified(checks: Mapping[str, tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]) -> list[str]:
+    """A reason for each bound on which the fit, or too many of its replicates, lies: (own, of replicates)."""
+    reasons = []
+    for what, (own, drawn) in checks.items():
+        if own.any():
+            reasons.append(f"{what}: these points do not identify it")
+        elif drawn.mean() > MOST_AT_BOUND:
+            reasons.append(f"{what} in {drawn.mean():.0%} of the replicates: these points hardly identify it")
+    return reasons
+
+
 def too_few_scales(scales: int) -> list[str]:
     """A reason where the law stands on fewer than FEWEST_SCALES sizes."""
     return [f"only {scales} scales; {FEWEST_SCALES} are needed to trust it"] if scales < FEWEST_SCALES else []

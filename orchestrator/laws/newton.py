@@ -2,7 +2,7 @@
 
 The model of a row is log(sum_k exp(c_k - alpha_k x_k)) with x_0 = 0: an offset and one term per
 quantity, by their log coefficients c and their exponents alpha, on centred logs x. Rows of a batch
-share the points and differ in their weights and starts.
+share the points and differ in their start and in their sample: weights and losses.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from orchestrator.laws.result import Floats
 
@@ -27,6 +28,26 @@ DAMPING_LEAST, DAMPING_MOST = 1e-8, 1e9
 # threshold is nearly piecewise linear, so that the best point often lies inside the step.
 SHORTER = (0.3, 0.1, 0.03)
 RIDGE = 1e-10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """One data set a row: how often each point counts and what is added to its log loss, (rows, points)."""
+
+    weights: Floats
+    shifts: Floats
+
+    def __getitem__(self, rows: npt.NDArray[np.intp] | slice) -> Samples:
+        return Samples(weights=self.weights[rows], shifts=self.shifts[rows])
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    @classmethod
+    def weighted(cls, weights: npt.ArrayLike) -> Samples:
+        """The measured losses under other weights, e.g. bootstrap multiplicities."""
+        counted = np.asarray(weights, dtype=float)
+        return cls(weights=counted, shifts=np.broadcast_to(0.0, counted.shape))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +81,9 @@ class Objective:
         parts /= total[:, None]
         return np.log(total) - self.log_loss, parts
 
-    def value(self, theta: Floats, weights: Floats) -> Floats:
+    def value(self, theta: Floats, samples: Samples) -> Floats:
         """The weighted sum of Huber's loss, (rows,)."""
-        total: Floats = np.einsum("...i,...i->...", weights, huber(self.residuals(theta)[0]))
+        total: Floats = np.einsum("ri,ri->r", samples.weights, huber(self.residuals(theta)[0] - samples.shifts))
         return total
 
 
@@ -90,13 +111,14 @@ class Derivatives:
     bound: Floats
 
 
-def derivatives(objective: Objective, theta: Floats, weights: Floats) -> Derivatives:
+def derivatives(objective: Objective, theta: Floats, samples: Samples) -> Derivatives:
     """All that a step needs.
 
     With p_k a term's part and j_k = d(c_k - alpha_k x_k), the residual's gradient is g = sum p_k j_k and
     its Hessian sum p_k j_k j_k' - g g'.
     """
     residuals, parts = objective.residuals(theta)
+    residuals, weights = residuals - samples.shifts, samples.weights
     score = weights * np.clip(residuals, -HUBER_DELTA, HUBER_DELTA)
     curved = weights * (np.abs(residuals) <= HUBER_DELTA)
     slope = _slopes(objective, parts)
@@ -104,7 +126,7 @@ def derivatives(objective: Objective, theta: Floats, weights: Floats) -> Derivat
     _add_term_blocks(second, objective, score[:, None] * parts)
     reweighted = weights * huber_weights(residuals)
     return Derivatives(
-        value=np.einsum("...i,...i->...", weights, huber(residuals)),
+        value=np.einsum("ri,ri->r", weights, huber(residuals)),
         gradient=(slope @ score[:, :, None])[:, :, 0],
         hessian=second,
         bound=slope @ (reweighted[:, :, None] * slope.transpose(0, 2, 1)),
@@ -131,21 +153,21 @@ def _add_term_blocks(second: Floats, objective: Objective, scored: Floats) -> No
         second[:, column, column] += moments[:, 2]
 
 
-def polish(objective: Objective, start: Floats, weights: Floats, iterations: int = 100) -> tuple[Floats, Floats]:
-    """Descend from each start (rows, p) under its weights (rows, points); parameters and values at the end."""
+def polish(objective: Objective, start: Floats, samples: Samples, iterations: int = 100) -> tuple[Floats, Floats]:
+    """Descend from each start (rows, p) on its sample; parameters and values at the end."""
     theta = np.clip(start, objective.lower, objective.upper)
-    values = objective.value(theta, weights)
+    values = objective.value(theta, samples)
     damping = np.full(len(theta), DAMPING_START)
     active = np.arange(len(theta))
     for _ in range(iterations):
         if not active.size:
             break
-        at, weighted = theta[active], weights[active]
-        here = derivatives(objective, at, weighted)
+        at, sample = theta[active], samples[active]
+        here = derivatives(objective, at, sample)
         trial, promise = _step(objective, at, here, damping[active])
-        reached = objective.value(trial, weighted)
+        reached = objective.value(trial, sample)
         short = np.flatnonzero(reached >= values[active])
-        trial[short], reached[short] = _shortened(objective, at[short], trial[short], weighted[short])
+        trial[short], reached[short] = _shortened(objective, at[short], trial[short], sample[short])
         better = reached < values[active]
         theta[active[better]], values[active[better]] = trial[better], reached[better]
         factor = np.where(better, DAMPING_DOWN, DAMPING_UP)
@@ -155,10 +177,10 @@ def polish(objective: Objective, start: Floats, weights: Floats, iterations: int
     return theta, values
 
 
-def _shortened(objective: Objective, at: Floats, trial: Floats, weights: Floats) -> tuple[Floats, Floats]:
+def _shortened(objective: Objective, at: Floats, trial: Floats, samples: Samples) -> tuple[Floats, Floats]:
     """The best of the shorter steps, and its values."""
     points = np.stack([at + part * (trial - at) for part in SHORTER])
-    values = np.stack([objective.value(point, weights) for point in points])
+    values = np.stack([objective.value(point, samples) for point in points])
     choice = np.argmin(values, axis=0), np.arange(len(at))
     return points[choice], values[choice]
 

@@ -27,6 +27,8 @@ WINDOW_RUNS = 3
 DISTINCT_VALUES = 3
 # An optimum this close to the end of the tried range, as a part of it, is on the edge (search_spaces.axis).
 EDGE_FRACTION = 0.05
+# A setting with a larger error than this part of its tried range is as good as unknown.
+UNKNOWN = 0.5
 
 
 class Edge(StrEnum):
@@ -196,14 +198,18 @@ def _tried(cell: CellRuns, setting: str) -> tuple[float, float]:
 
 
 def _flattest(cells: Sequence[CellRuns], settings: tuple[str, ...], surface: Surface) -> str | None:
-    """The setting whose optimum is least known, if in most cells its error is half of what was tried."""
+    """The least known setting, where it is as good as unknown; else None.
+
+    It is where its error is UNKNOWN of what was tried in most cells, or where the loss may as well not
+    depend on it: its curvature is within two standard errors of none.
+    """
     ratios = {}
     for index, name in enumerate(settings):
         stderr = np.sqrt(np.diag(surface.centre_covariance(index)))
         tried = np.array([max(high - low, 1e-9) for low, high in (_tried(cell, name) for cell in cells)])
-        ratios[name] = float(np.median(stderr / tried))
+        ratios[name] = max(float(np.median(stderr / tried)), float(surface.curvature_stderr[index]) / 2)
     worst = max(ratios, key=lambda name: ratios[name])
-    return worst if ratios[worst] > 0.5 else None
+    return worst if ratios[worst] > UNKNOWN else None
 
 
 def _optimum(cell: CellRuns, number: int, settings: tuple[str, ...], surface: Surface, confidence: float) -> Optimum:

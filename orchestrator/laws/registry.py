@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from orchestrator.laws import chinchilla, hyperparameters, isoflop, isoflop_akima
+from orchestrator.laws import chinchilla, frontier, hyperparameters, isoflop, isoflop_akima
 from orchestrator.laws.optimum import OptimumFit
 from orchestrator.laws.records import RunRecord
 from orchestrator.laws.result import FittedLaw
@@ -37,6 +37,7 @@ LOSS_LAWS: Mapping[str, Fit] = {
     chinchilla.NAME: chinchilla.fit,
     isoflop.NAME: isoflop.fit,
     isoflop_akima.NAME: isoflop_akima.fit,
+    frontier.NAME: frontier.fit,
 }
 NAMES = (hyperparameters.NAME, *LOSS_LAWS)
 

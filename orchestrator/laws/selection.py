@@ -158,6 +158,8 @@ def _unusable(record: RunRecord, columns: Sequence[str]) -> str | None:
             return f"no {column}"
         if isinstance(value, int | float) and not (math.isfinite(value) and value > 0):
             return f"{column} is {value:g}, not a positive finite number"
+        if column == "beta2" and value >= 1:
+            return f"beta2 is {value:g}, not below 1"
     return None
 
 

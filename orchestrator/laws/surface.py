@@ -63,12 +63,14 @@ class Surface:
     """A fitted surface: `floor` (cells,), `centre` (cells, k), curvature (k, k), skew.
 
     `covariance` is that of all floors, then all centres cell by cell; `noise` is the standard
-    deviation of log loss at the optimum; `shared` the part of it that one run's readings share.
+    deviation of log loss at the optimum; `shared` the part of it that one run's readings
+    share; `curvature_stderr` (k,) is relative.
     """
 
     floor: Floats
     centre: Floats
     curvature: Floats
+    curvature_stderr: Floats
     skew: float
     covariance: Floats
     noise: float
@@ -317,12 +319,14 @@ def _surface(data: Observations, theta: Floats, prior: _Prior, errors: _Errors) 
     pooled = theta[-_pooled_size(settings) :]
     factor = _factor(pooled, settings)
     keep = cells + cells * settings
+    covariance = inverse @ meat @ inverse
     return Surface(
         floor=theta[:cells].copy(),
         centre=theta[cells:keep].reshape(cells, settings).copy(),
         curvature=factor @ factor.T,
+        curvature_stderr=2 * np.sqrt(np.diag(covariance)[keep : keep + settings]),
         skew=float(pooled[-1]),
-        covariance=np.asarray((inverse @ meat @ inverse)[:keep, :keep]),
+        covariance=np.asarray(covariance[:keep, :keep]),
         noise=errors.noise,
         shared=shared,
         dof=_degrees(data),

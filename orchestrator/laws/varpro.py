@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orchestrator.laws.exponent_grid import solve_grid
-from orchestrator.laws.newton import TOLERANCE, Objective, polish
+from orchestrator.laws.newton import TOLERANCE, Objective, Samples, polish
 from orchestrator.laws.result import Floats
 
 # Exponents of loss laws in params, tokens or compute lie between 0.03 and 1 in every published fit
@@ -59,7 +59,7 @@ class Solutions:
 
 
 class VariableProjection:
-    """The fit of one set of points: `best` under equal weights, `refit` under any number of others."""
+    """The fit of one set of points: `best` under equal weights, `refit` to any number of samples."""
 
     def __init__(self, problem: SumOfPowers) -> None:
         logs = np.log(problem.quantities)
@@ -78,28 +78,27 @@ class VariableProjection:
         self._theta, value = self._global_minimum()
         self.best = self._solutions(self._theta[None], np.array([value]))
 
-    def refit(self, weights: npt.ArrayLike) -> Solutions:
-        """The best fit under each row of weights (rows, points), e.g. bootstrap multiplicities."""
-        weighted = np.asarray(weights, dtype=float)
-        rows = max(1, BATCH_ELEMENTS // weighted.shape[1])
-        pieces = [self._refit_batch(weighted[at : at + rows]) for at in range(0, len(weighted), rows)]
+    def refit(self, samples: Samples) -> Solutions:
+        """The best fit to each sample, e.g. bootstrap multiplicities or losses with other noise."""
+        rows = max(1, BATCH_ELEMENTS // samples.weights.shape[1])
+        pieces = [self._refit_batch(samples[at : at + rows]) for at in range(0, len(samples), rows)]
         return self._solutions(*(np.concatenate(piece) for piece in zip(*pieces, strict=True)))
 
     def _global_minimum(self) -> tuple[Floats, float]:
         nodes = np.argsort(self._grid.value, kind="stable")[:STARTS]
         starts = self._grid.theta[np.unique(np.concatenate([nodes, self._grid.valleys()]))]
-        theta, values = polish(
-            self.objective, starts, np.ones((len(starts), self.objective.log_loss.size)), iterations=300
-        )
+        samples = Samples.weighted(np.ones((len(starts), self.objective.log_loss.size)))
+        theta, values = polish(self.objective, starts, samples, iterations=300)
         return theta[np.argmin(values)], float(values.min())
 
-    def _refit_batch(self, weights: Floats) -> tuple[Floats, Floats]:
+    def _refit_batch(self, samples: Samples) -> tuple[Floats, Floats]:
         """From the best fit to all points; from the grid too, where that soon leads lower."""
-        near = np.broadcast_to(self._theta, (len(weights), self._theta.size))
-        theta, values = polish(self.objective, near, weights)
-        other, lower = polish(self.objective, self._grid.starts(weights), weights, iterations=PROBING)
+        near = np.broadcast_to(self._theta, (len(samples), self._theta.size))
+        theta, values = polish(self.objective, near, samples)
+        starts = self._grid.starts(samples.weights)
+        other, lower = polish(self.objective, starts, samples, iterations=PROBING)
         worth = np.flatnonzero(lower < values - TOLERANCE)
-        theta[worth], values[worth] = polish(self.objective, other[worth], weights[worth])
+        theta[worth], values[worth] = polish(self.objective, other[worth], samples[worth])
         return theta, values
 
     def _solutions(self, theta: Floats, values: Floats) -> Solutions:

@@ -28,6 +28,7 @@ OURS = {
     for name in ("params", "non_embedding_params", "learning_rate", "batch_tokens", "beta2", "seed")
 }
 _KINDS = ("metrics", "params", "tags")
+_EXAMPLES = {"loss": "metrics.NAME", "tokens": "metrics.NAME or --column tokens=step"}
 _TEXT_COLUMNS = ("run_id", "schedule", "group", "status")
 _STATUS = {"FINISHED": "completed", "completed": "completed", "diverged": "diverged"}
 
@@ -36,7 +37,7 @@ def read_experiment(uri: str, experiment: str, columns: Mapping[str, str]) -> li
     """A record for every point of every run's loss curve, read in full.
 
     `columns` says where a canonical column is: `metrics.NAME`, `params.NAME`, `tags.NAME`, or `step`,
-    the step that the loss was logged at. What it leaves out is found under its canonical name, or where
+    the step that the loss was logged at; a bare NAME is looked for in all three. What it leaves out is found under its canonical name, or where
     scalesweep puts it. A metric beside the loss counts with its last value up to the loss's step; tokens
     that are not a metric or the step make the last point of the loss the run's one record. `flops` that
     are not a metric are those of the whole run, and a point gets its part by its tokens.
@@ -59,14 +60,9 @@ def _check_columns(columns: Mapping[str, str]) -> None:
         if canonical not in CANONICAL_COLUMNS:
             known = ", ".join(CANONICAL_COLUMNS)
             raise InputError(f"--column {canonical}={source}: no canonical column {canonical!r}; known are {known}")
-        kind, _, name = source.partition(".")
-        if source != "step" and not (kind in _KINDS and name):
-            raise InputError(
-                f"--column {canonical}={source}: give metrics.NAME, params.NAME, tags.NAME or step, "
-                f"such as {canonical}=params.{source}"
-            )
-    if not columns.get("loss", "metrics.").startswith("metrics."):
-        raise InputError(f"--column loss={columns['loss']}: the loss must be a metric, such as metrics.val_loss")
+    loss = columns.get("loss", "metrics.")
+    if loss == "step" or loss.startswith(("params.", "tags.")):
+        raise InputError(f"--column loss={loss}: the loss must be a metric, such as metrics.val_loss")
 
 
 def _experiment_id(client: MlflowClient, name: str) -> str:
@@ -99,26 +95,29 @@ def _pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
 def _sources(runs: Sequence[Run], columns: Mapping[str, str], experiment: str) -> dict[str, str]:
     """Where each column is: as named, else by its own name. Raises MissingColumnError where no run has it."""
     there = {kind: {name for run in runs for name in getattr(run.data, kind)} for kind in _KINDS}
-    found = dict(columns)
-    for canonical, source in columns.items():
-        kind, _, name = source.partition(".")
-        if source != "step" and name not in there[kind]:
-            raise MissingColumnError(
-                f"experiment {experiment!r}: no run has {source} (for {canonical}); "
-                f"{kind} there are: {_listed(there[kind])}"
-            )
+    found: dict[str, str] = {}
     for canonical in CANONICAL_COLUMNS:
-        for kind in ("metrics",) if canonical == "loss" else _KINDS:
-            if canonical not in found and canonical in there[kind]:
-                found[canonical] = f"{kind}.{canonical}"
-    for needed in ("loss", "tokens"):
-        if needed not in found:
+        kinds = ("metrics",) if canonical == "loss" else _KINDS
+        source = _place(columns.get(canonical, canonical), kinds, there)
+        if source is not None:
+            found[canonical] = source
+        elif canonical in columns or canonical in {"loss", "tokens"}:
             raise MissingColumnError(
-                f"experiment {experiment!r}: no run has {needed}; name it by --column {needed}=metrics.NAME"
-                f"{' or --column tokens=step' if needed == 'tokens' else ''}; "
-                f"metrics there are: {_listed(there['metrics'])}"
+                f"experiment {experiment!r}: no run has {columns.get(canonical, canonical)} (for {canonical}); "
+                f"name it by --column {canonical}={_EXAMPLES.get(canonical, 'params.NAME')}. "
+                + "; ".join(f"{kind} there are: {_listed(there[kind])}" for kind in kinds)
             )
     return found
+
+
+def _place(source: str, kinds: Sequence[str], there: Mapping[str, set[str]]) -> str | None:
+    """`metrics.NAME` or the like, from that or a bare name; None where no run has it."""
+    if source == "step":
+        return source
+    kind, _, name = source.partition(".")
+    if kind in kinds and name in there[kind]:
+        return source
+    return next((f"{kind}.{source}" for kind in kinds if source in there[kind]), None)
 
 
 def _listed(names: set[str]) -> str:

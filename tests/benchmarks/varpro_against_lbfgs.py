@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from orchestrator.laws.newton import HUBER_DELTA, Objective, polish
+from orchestrator.laws.newton import HUBER_DELTA, Objective, Samples, polish
 from orchestrator.laws.result import Floats
 from orchestrator.laws.varpro import SumOfPowers, VariableProjection
 
@@ -55,7 +55,7 @@ def many_start_lbfgs(objective: Objective, starts: int, rng: np.random.Generator
         start = np.concatenate([rng.uniform(-4, 1, size=3), rng.uniform(0.02, 2, size=2)])
         found = minimize(lbfgs_value, start, args=(objective,), jac=True, method="L-BFGS-B", bounds=box)
         ends.append(found.x)
-    _, values = polish(objective, np.array(ends), np.ones((starts, objective.log_loss.size)))
+    _, values = polish(objective, np.array(ends), Samples.weighted(np.ones((starts, objective.log_loss.size))))
     return float(values.min())
 
 
@@ -92,9 +92,8 @@ def main(problems: int = 300, starts: int = 30) -> None:
         (f"L-BFGS, {starts} starts", found.lbfgs, found.lbfgs_seconds),
     ):
         missed = int((above > MISSED).sum())
-        sys.stdout.write(
-            f"{name}: {missed} of {problems} missed, worst by {above.max():.2e}, {1e3 * seconds / problems:.1f} ms each\n"
-        )
+        each = f"{1e3 * seconds / problems:.1f} ms each"
+        sys.stdout.write(f"{name}: {missed} of {problems} missed, worst by {above.max():.2e}, {each}\n")
 
 
 if __name__ == "__main__":

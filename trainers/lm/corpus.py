@@ -69,7 +69,8 @@ def _matching(pattern: str) -> list[Path]:
     if path.is_dir():
         found = [file for file in path.rglob("*") if file.is_file()]
     else:
-        found = [file for match in glob.glob(str(path), recursive=True) if (file := Path(match)).is_file()]
+        matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+        found = [file for match in matches if (file := Path(match)).is_file()]
     if not found:
         raise InputError(
             f"corpus {pattern!r}: no such file; give a path or glob of text, .jsonl or .parquet files, "

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Protocol
 
 import torch
 
@@ -84,11 +84,17 @@ def _register_attention() -> None:
     from transformers.masking_utils import sdpa_mask
 
     def attention(
-        module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *args: Any, **kwargs: Any
+        module: torch.nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *args: object,
+        **how: object,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        query, key, value, kernel = _leave(query, key, value)
-        output, weights = sdpa_attention_forward(module, query, key, value, *args, **kwargs)
-        return _Enter.apply(output, kernel), weights
+        kernel = Kernel(_MATMUL.fp32_precision)
+        query, key, value = _Leave.apply(query, key, value, kernel)  # type: ignore[no-untyped-call]
+        output, weights = sdpa_attention_forward(module, query, key, value, *args, **how)
+        return _Enter.apply(output, kernel), weights  # type: ignore[no-untyped-call]
 
     AttentionInterface.register(ATTENTION, attention)
     AttentionMaskInterface.register(ATTENTION, sdpa_mask)
@@ -116,25 +122,25 @@ def _switch(kernel: Kernel) -> None:
     _MATMUL.fp32_precision = kernel.value
 
 
-def _leave(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Kernel]:
-    kernel = Kernel(_MATMUL.fp32_precision)
-    query, key, value = _Leave.apply(query, key, value, kernel)
-    return query, key, value, kernel
+class _Context(Protocol):
+    """What autograd hands from the forward to the backward pass."""
+
+    kernel: Kernel
 
 
 class _Leave(torch.autograd.Function):
     """Switches the kernel off in the forward pass, and on again in the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[torch.Tensor, ...]:
-        *tensors, ctx.kernel = inputs
+    def forward(
+        ctx: _Context, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, kernel: Kernel
+    ) -> tuple[torch.Tensor, ...]:
+        ctx.kernel = kernel
         _switch(Kernel.WHEEL)
-        return tuple(tensor.view_as(tensor) for tensor in tensors)
+        return query.view_as(query), key.view_as(key), value.view_as(value)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: _Context, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         _switch(ctx.kernel)
         return (*gradients, None)
 
@@ -143,11 +149,11 @@ class _Enter(torch.autograd.Function):
     """Switches the kernel on in the forward pass, and off in the backward pass, which comes from behind."""
 
     @staticmethod
-    def forward(ctx: Any, output: torch.Tensor, kernel: Kernel) -> torch.Tensor:
+    def forward(_: _Context, output: torch.Tensor, kernel: Kernel) -> torch.Tensor:
         _switch(kernel)
         return output.view_as(output)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(_: _Context, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         _switch(Kernel.WHEEL)
         return (*gradients, None)

@@ -123,6 +123,7 @@ class Run:
             tokens_per_second=(progress.tokens - before) / progress.meter.seconds,
             flops=float(spec.scale.flops_per_token(FlopsCount.STANDARD) * progress.tokens),
             epoch=progress.tokens / self._epoch_tokens,
+            loss_stderr=held_out.stderr,
         )
         progress.meter.next_interval()
         progress.points.append(point)

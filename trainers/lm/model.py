@@ -41,8 +41,9 @@ def linear_weights(model: nn.Module) -> list[nn.Parameter]:
     """
     from transformers.pytorch_utils import Conv1D
 
-    found: list[nn.Parameter] = [module.weight for module in model.modules() if isinstance(module, (nn.Linear, Conv1D))]
-    return list(dict.fromkeys(found))
+    multiplying = (module for module in model.modules() if isinstance(module, (nn.Linear, Conv1D)))
+    found = {id(module.weight) for module in multiplying}
+    return [weight for weight in model.parameters() if id(weight) in found]
 
 
 def _common(scale: ModelScale) -> dict[str, Any]:

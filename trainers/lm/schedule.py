@@ -22,7 +22,7 @@ class Course:
     horizon: int
 
     def factor(self, tokens: int) -> float:
-        """What the learning rate is multiplied by in the step that ends at `tokens`: above 0, at most 1."""
+        """What the learning rate is multiplied by in the step that ends at `tokens`: 0 to 1."""
         if tokens < self.warmup_tokens:
             return tokens / self.warmup_tokens
         if self.schedule is Schedule.COSINE:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.laws.exponent_grid import nonnegative_least_squares
-from orchestrator.laws.newton import Objective, derivatives, polish
+from orchestrator.laws.newton import Objective, Samples, derivatives, polish
 from orchestrator.laws.varpro import SumOfPowers, VariableProjection
 
 
@@ -37,7 +37,7 @@ def test_derivatives_agree_with_differences(shared):
     rng = np.random.default_rng(1)
     problem = objective(rng, shared)
     theta = rng.uniform(0.1, 0.6, size=(1, len(problem.lower)))
-    weights = rng.uniform(0.5, 2, size=(1, 30))
+    weights = Samples(weights=rng.uniform(0.5, 2, size=(1, 30)), shifts=0.01 * rng.standard_normal((1, 30)))
     here = derivatives(problem, theta, weights)
     step = 1e-7
     for k in range(theta.shape[1]):
@@ -52,7 +52,7 @@ def test_derivatives_agree_with_differences(shared):
 def test_a_descent_never_ends_above_its_start():
     rng = np.random.default_rng(2)
     problem = objective(rng)
-    starts, weights = rng.uniform(-1, 1, size=(50, 5)), rng.uniform(size=(50, 30))
+    starts, weights = rng.uniform(-1, 1, size=(50, 5)), Samples.weighted(rng.uniform(size=(50, 30)))
     _, values = polish(problem, starts, weights)
     assert (values <= problem.value(starts, weights)).all()
 
@@ -110,8 +110,17 @@ def test_weights_count_as_repeated_points():
     repeated = SumOfPowers(
         quantities=np.repeat(problem.quantities, counts, axis=1), loss=np.repeat(problem.loss, counts), shared=(0, 1)
     )
-    weighted = VariableProjection(problem).refit(counts[None]).objective[0]
+    weighted = VariableProjection(problem).refit(Samples.weighted(counts[None])).objective[0]
     assert weighted == pytest.approx(VariableProjection(repeated).best.objective[0], abs=1e-7)
+
+
+def test_shifts_count_as_other_losses():
+    module = benchmark()
+    problem = module.random_problem(np.random.default_rng(5))
+    shifts = 0.01 * np.random.default_rng(0).standard_normal((1, problem.loss.size))
+    other = SumOfPowers(quantities=problem.quantities, loss=problem.loss * np.exp(shifts[0]), shared=(0, 1))
+    refitted = VariableProjection(problem).refit(Samples(weights=np.ones_like(shifts), shifts=shifts))
+    assert refitted.objective[0] == pytest.approx(VariableProjection(other).best.objective[0], abs=1e-7)
 
 
 def test_no_good_start_is_missed_on_random_problems():

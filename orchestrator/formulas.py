@@ -1,0 +1,54 @@
+"""Laws as formulas with their numbers, for a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+
+from orchestrator.laws.result import Estimate, FittedLaw, Status
+from orchestrator.numbers import number
+
+_WIDTH = 110  # characters
+
+
+def law_text(law: FittedLaw) -> str:
+    """Name, status in words and number of runs, then the formula with values and intervals.
+
+    One fit has one line a setting where it is a power law of settings, else its form and its parameters.
+    """
+    judged = law.status.value if law.status is Status.OK else f"{law.status.value}: {law.reason}"
+    lines = [f"{law.name} ({judged}); {_runs(law)}", *_formulas(law)]
+    wrapped = (textwrap.wrap(line, _WIDTH, subsequent_indent="    ") for line in lines)
+    return textwrap.indent("\n".join(line for lines in wrapped for line in lines), "  ").removeprefix("  ")
+
+
+def _formulas(law: FittedLaw) -> list[str]:
+    settings = [name.removesuffix(".coefficient") for name in law.parameters if name.endswith(".coefficient")]
+    if settings:
+        return [_power_law(law, setting) for setting in settings]
+    return [law.form, ", ".join(f"{name} = {_interval(estimate)}" for name, estimate in law.parameters.items())]
+
+
+def _power_law(law: FittedLaw, setting: str) -> str:
+    factors = [
+        f"{quantity}^{_interval(law.parameters[key])}"
+        for quantity in ("params", "tokens")
+        if (key := f"{setting}.{quantity}_exponent") in law.parameters
+    ]
+    line = law.parameters.get(f"{setting}.along_tokens_per_param")
+    where = f" along tokens_per_param = {number(line.value)}" if line else ""
+    return f"{setting} = {' * '.join([_interval(law.parameters[f'{setting}.coefficient']), *factors])}{where}"
+
+
+def _interval(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return number(estimate.value)
+    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"
+
+
+def _runs(law: FittedLaw) -> str:
+    """How many runs are in, and how many are left out for which reason."""
+    used = f"{law.runs_used} runs"
+    reasons = Counter(exclusion.reason for exclusion in law.runs_excluded)
+    left_out = "; ".join(f"{amount} {reason}" for reason, amount in reasons.most_common())
+    return f"{used}, left out: {left_out}" if left_out else used

@@ -1,0 +1,41 @@
+"""Samples of a table in which every run has other luck: its whole curve shifted, its points too.
+
+For estimates that need every size at its place (a minimum between three sizes), where resampling runs
+would leave nothing. The sizes of both shifts come from the residuals of the law `chinchilla`'s form, so
+that what this form misses counts as noise: the intervals are rather too wide.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from orchestrator.laws.loss_points import LossPoints
+from orchestrator.laws.resample import unit_indices
+from orchestrator.laws.result import Floats
+from orchestrator.laws.varpro import SumOfPowers, VariableProjection
+
+# Parameters of the form that differences between runs, and those inside runs, determine.
+BETWEEN, WITHIN = 3, 2
+
+
+def shifted_samples(points: LossPoints, draws: int, seed: int) -> Floats:
+    """What each sample adds to every point's log loss, (draws, points)."""
+    residuals, unit = _residuals(points), unit_indices(points.units)
+    counts = np.bincount(unit)
+    means = np.bincount(unit, residuals) / counts
+    inside = residuals - means[unit]
+    within = float((inside**2).sum() / max(len(residuals) - len(counts) - WITHIN, 1))
+    between = float((means**2).sum() / max(len(counts) - BETWEEN, 1))
+    rng = np.random.default_rng(seed)
+    of_runs = np.sqrt(between) * rng.standard_normal((draws, len(counts)))
+    of_points = np.sqrt(within) * rng.standard_normal((draws, len(residuals)))
+    shifts: Floats = of_runs[:, unit] + of_points
+    return shifts
+
+
+def _residuals(points: LossPoints) -> Floats:
+    quantities = np.stack([points.params, points.tokens])
+    best = VariableProjection(SumOfPowers(quantities=quantities, loss=points.loss, shared=(0, 1))).best
+    terms = best.coefficients[0][:, None] * quantities ** -best.exponents[0][:, None]
+    residuals: Floats = np.log(points.loss) - np.log(best.offset[0] + terms.sum(axis=0))
+    return residuals

@@ -1,0 +1,86 @@
+"""How a sweep came out, in words: at the end of `run`, and in the note of its MLflow run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from orchestrator.formulas import law_text
+from orchestrator.lawfile import LawSet
+from orchestrator.laws.predict import Prediction
+from orchestrator.laws.predicted import Predicted
+from orchestrator.numbers import number
+from orchestrator.report.data import Advice, Backtest
+from orchestrator.sweep import best_trial
+from orchestrator.trial import Trial
+from search_spaces.plan import SweepPlan
+
+_SHOWN = ("learning_rate", "batch_tokens", "beta2", "loss")
+_DIGITS = 4  # losses and beta2 are compared by their fourth digit
+
+
+def summary(fitted: LawSet, advice: Sequence[Advice], backtests: Sequence[Backtest]) -> str:
+    """All laws, how the prediction of the held-out scale came out, and what to use at the next scales."""
+    parts = [law_text(law) for law in fitted.laws.values()]
+    parts += [f"{name}: not fitted: {reason}" for name, reason in fitted.not_fitted.items()]
+    parts += ["\n".join(_backtest(test)) for test in backtests]
+    if advice:
+        parts.append("What to use next, with 95 % intervals of the mean")
+        parts += ["\n".join(_advice(item)) for item in advice]
+    return "\n\n".join(parts)
+
+
+def _advice(item: Advice) -> list[str]:
+    warnings = [f"  beware: {warning}" for warning in item.prediction.warnings]
+    return [item.title, *_quantities(item.prediction), *warnings]
+
+
+def _quantities(said: Prediction) -> list[str]:
+    return [f"  {name:<14}{_interval(said.quantities[name])}" for name in _SHOWN if name in said.quantities]
+
+
+def _interval(found: Predicted) -> str:
+    value = number(found.value, _DIGITS)
+    if found.low is None or found.high is None:
+        return value
+    return f"{value} [{number(found.low, _DIGITS)}, {number(found.high, _DIGITS)}]"
+
+
+def _backtest(test: Backtest) -> list[str]:
+    lines = [f"Backtest of {test.cell}: written down before its first trial, from {test.runs_used} smaller runs"]
+    for name in _SHOWN:
+        if name in test.prediction.quantities:
+            found = test.measured.get(name)
+            measured = (
+                f"measured {number(found, _DIGITS)}" if found is not None else "not measured: edge, or not fitted"
+            )
+            lines.append(f"  {name:<14}predicted {_interval(test.prediction.quantities[name])}, {measured}")
+    if test.regret is not None:
+        best = number(test.measured["best_loss"], _DIGITS)
+        lines.append(f"  regret of the predicted settings: {test.regret:+.2%} (fitted best loss {best})")
+    return lines
+
+
+def note(
+    plan: SweepPlan,
+    trials: Iterable[Trial],
+    fitted: LawSet,
+    advice: Sequence[Advice],
+    backtests: Sequence[Backtest],
+) -> str:
+    """The sweep in Markdown, for the description of its MLflow run."""
+    known = list(trials)
+    lines = [
+        f"# {plan.name}",
+        "",
+        "| search | trials | lowest loss | learning rate | batch | beta2 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for search in plan.searches:
+        mine = [trial for trial in known if trial.of(search)]
+        best = best_trial(mine)
+        if best is not None:
+            point = best.settings
+            found = f"{best.loss:.4f} | {point.learning_rate:.3g} | {point.batch_size} | {point.beta2:.5g}"
+            lines.append(f"| {search.name} | {len(mine)} | {found} |")
+    lines += ["", "```", summary(fitted, advice, backtests), "```"]
+    return "\n".join(lines)
