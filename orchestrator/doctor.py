@@ -59,7 +59,7 @@ def _guarded(what: str, check: Callable[[], Finding]) -> Finding:
         return Finding(what, "not usable", str(error))
     except Exception as error:  # noqa: BLE001 - see above
         return Finding(
-            what, f"{type(error).__name__}: {error}", "read the message above; the installation may be broken"
+            what, f"{type(error).__name__}: {error}", "the installation may be broken"
         )
 
 

@@ -161,9 +161,6 @@ class Tracker(Protocol):
     def regrets(self, regrets: Mapping[str, float]) -> None:
         """Relative loss above the cell's fitted best, by trial key, once the laws are fitted."""
 
-    def regrets(self, regrets: Mapping[str, float]) -> None:
-        """Relative loss above the cell's fitted best, by trial_key, once that best is known."""
-
     def summarise(self, note: str, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
         """The sweep's own run: a note in Markdown, numbers, and files to keep."""
 

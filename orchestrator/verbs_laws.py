@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
+from search_spaces.errors import InputError, ScalesweepError
 
-Verbs = "argparse._SubParsersAction[argparse.ArgumentParser]"
+if TYPE_CHECKING:
+    from orchestrator.law_sources import Readers, Runs
+    from orchestrator.lawfile import LawSet, LawSets
+    from orchestrator.laws.predict import Context, Prediction
+    from orchestrator.laws.records import RunRecord
+    from orchestrator.report.data import Advice, ReportData
+    from orchestrator.tables import TableOptions
 
 # Compute for which the page gives advice, as multiples of the largest run's.
 _ADVICE_FACTORS = (4, 16)
@@ -63,10 +72,14 @@ def fit(arguments: argparse.Namespace) -> int:
     runs = load(arguments.source, options, _readers())
     names = None if arguments.law in ([], ["auto"]) else arguments.law
     parts = groups(runs, options)
-    sets = {}
-    for group, part in parts.items():
-        report = fit_laws(part.records, names=names)
-        sets[group] = LawSet(context=part.context, laws=report.laws, not_fitted=report.not_fitted)
+    reports = {group: fit_laws(part.records, names=names) for group, part in parts.items()}
+    sets = {
+        group: LawSet(context=parts[group].context, laws=report.laws, not_fitted=report.not_fitted)
+        for group, report in reports.items()
+    }
+    _check_fitted(arguments.source, sets)
+    for note in runs.notes:
+        sys.stderr.write(f"note: {note}\n")
     if arguments.out:
         _write(arguments.out, arguments.source, parts, sets)
     if arguments.json:
@@ -74,3 +87,198 @@ def fit(arguments: argparse.Namespace) -> int:
     else:
         _say(_fit_text(arguments.source, runs, sets))
     return 0
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    """Print what the laws say of one size."""
+    from orchestrator.lawfile import plain
+    from orchestrator.laws.predict import predict as predict_with
+    from orchestrator.numbers import parse_number
+    from orchestrator.postprocess import as_json
+    from orchestrator.prediction_text import training_arguments
+
+    sizes = {name: getattr(arguments, name) for name in ("params", "tokens", "flops")}
+    known = {name: parse_number(text, name=f"--{name}") for name, text in sizes.items() if text is not None}
+    if not known:
+        raise InputError("give one or two of --params, --tokens and --flops, such as --params 7B")
+    fitted = _law_set(arguments.laws, arguments.group)
+    prediction = predict_with(fitted.laws, fitted.context, **known, target=_target(arguments))
+    if arguments.json:
+        _say(json.dumps(plain(as_json(prediction)), indent=2, allow_nan=False))
+    elif arguments.format == "transformers":
+        _say(training_arguments(prediction, fitted.context, arguments.seq_len))
+    else:
+        _say(_prediction_text(prediction, fitted.context, arguments.seq_len))
+    return 0
+
+
+def _check_fitted(source: str, sets: LawSets) -> None:
+    """Raise InputError where nothing at all could be fitted, with each reason once."""
+    if any(fitted.laws for fitted in sets.values()):
+        return
+    names: dict[str, list[str]] = {}
+    for name, why in (item for fitted in sets.values() for item in fitted.not_fitted.items()):
+        names.setdefault(why, []).append(name)
+    reasons = "; ".join(f"{why} ({', '.join(dict.fromkeys(laws))})" for why, laws in names.items())
+    raise InputError(f"{source}: no law can be fitted: {reasons}")
+
+
+def _options(arguments: argparse.Namespace) -> TableOptions:
+    from orchestrator.tables import BatchUnit, ParamsCount, TableOptions
+
+    return TableOptions(
+        columns=_pairs(arguments.column, "--column", "canonical=theirs, such as learning_rate=lr"),
+        batch_unit=arguments.batch_unit and BatchUnit(arguments.batch_unit),
+        sequence_length=arguments.seq_len,
+        params_count=arguments.params_count and ParamsCount(arguments.params_count),
+        where=arguments.where,
+        group=arguments.group,
+    )
+
+
+def _pairs(given: Sequence[str], option: str, expected: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in given:
+        key, mark, value = text.partition("=")
+        if not (key and mark and value):
+            raise InputError(f"{option} {text!r}: expected {expected}")
+        if key in found:
+            raise InputError(f"{option} {text!r}: {key} was given before as {found[key]!r}; give it once")
+        found[key] = value
+    return found
+
+
+def _target(arguments: argparse.Namespace) -> dict[str, object]:
+    """What the target's context is said to be; numbers as numbers."""
+    pairs = _pairs(arguments.target, "--target", "key=value, such as schedule=cosine")
+    target: dict[str, object] = {key: _typed(value) for key, value in pairs.items()}
+    return target if arguments.seq_len is None else {**target, "sequence_length": arguments.seq_len}
+
+
+def _typed(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _readers() -> Readers:
+    from orchestrator.law_sources import Readers
+
+    return Readers(run_folder=_read_run_folder, experiment=_read_experiment)
+
+
+def _read_run_folder(path: Path) -> Runs:
+    from orchestrator import ledger
+    from orchestrator.collect import collect
+    from orchestrator.law_sources import Runs
+    from orchestrator.runfolder import RunFolder
+
+    records, context = collect(RunFolder(path), ledger.read(path).trials.values())
+    return Runs(records=tuple(records), context=context)
+
+
+def _read_experiment(experiment: str, columns: Mapping[str, str]) -> Sequence[RunRecord]:
+    """From the store that MLflow's own variable names, or else from its default, mlflow.db in this folder."""
+    from orchestrator.tracking.reader import read_experiment
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri is None and not Path("mlflow.db").is_file():
+        raise InputError(
+            f"mlflow:{experiment}: there is no mlflow.db in this folder; "
+            "set MLFLOW_TRACKING_URI, such as sqlite:///runs/laptop/mlflow.db or http://HOST:5000"
+        )
+    return read_experiment(uri or "sqlite:///mlflow.db", experiment, columns)
+
+
+def _law_set(path: Path, group: str | None) -> LawSet:
+    from orchestrator import lawfile
+    from orchestrator.config import nearest
+
+    sets = lawfile.read(path)
+    if group in sets:
+        return sets[group]
+    if group is None:
+        raise InputError(f"{path} has laws of groups; choose one with --group: {', '.join(map(str, sets))}")
+    if None in sets:
+        raise InputError(f"{path} was fitted without groups; leave out --group {group}")
+    names = [str(name) for name in sets]
+    raise InputError(f"{path} has no group {group!r}{nearest(group, names)}; it has {', '.join(names)}")
+
+
+def _write(folder: Path, source: str, parts: Mapping[str | None, Runs], sets: LawSets) -> None:
+    """laws.json, and a page for each group."""
+    from orchestrator import lawfile
+    from orchestrator.files import write_atomically
+    from orchestrator.report.page import render
+
+    pages = {_page_name(group): group for group in sets}
+    if len(pages) < len(sets):
+        raise InputError(
+            "two groups would have one page's name; rename them so that letters and digits tell them apart"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lawfile.write(folder / "laws.json", sets)
+        for name, group in pages.items():
+            write_atomically(folder / name, render(_report(source, group, parts[group], sets[group])).encode())
+    except OSError as error:
+        raise InputError(f"--out {folder}: cannot write there: {error.strerror}; give another folder") from error
+
+
+def _page_name(group: str | None) -> str:
+    return "report.html" if group is None else f"report-{re.sub(r'[^A-Za-z0-9.]+', '-', group)}.html"
+
+
+def _report(source: str, group: str | None, runs: Runs, fitted: LawSet) -> ReportData:
+    from orchestrator.report.data import ReportData
+
+    return ReportData(
+        title=Path(source).name + (f", {group}" if group else ""),
+        context=fitted.context,
+        records=runs.records,
+        laws=fitted.laws,
+        not_fitted=fitted.not_fitted,
+        advice=tuple(_advice(runs, fitted)),
+    )
+
+
+def _advice(runs: Runs, fitted: LawSet) -> Iterator[Advice]:
+    """What to do with a few times the compute of the largest run."""
+    from orchestrator.laws.predict import predict as predict_with
+    from orchestrator.report.data import Advice
+
+    largest = max((record.flops for record in runs.records if record.flops), default=None)
+    if largest is None:
+        return
+    for factor in _ADVICE_FACTORS:
+        try:
+            prediction = predict_with(fitted.laws, fitted.context, flops=factor * largest)
+        except ScalesweepError:  # no law says how to spend compute
+            return
+        yield Advice(title=f"{factor} times the largest run's compute", prediction=prediction)
+
+
+def _fit_text(source: str, runs: Runs, sets: LawSets) -> str:
+    from orchestrator.formulas import law_text
+
+    ids = {record.run_id for record in runs.records}
+    lines = [f"{source}: {len(ids)} runs, {len(runs.records)} points, N is {runs.context.params_count} params"]
+    for group, fitted in sets.items():
+        lines += ["", *([f"== {group} =="] if group is not None else [])]
+        lines += [law_text(law) for law in fitted.laws.values()]
+        lines += [f"not fitted: {name}: {why}" for name, why in fitted.not_fitted.items()]
+    return "\n".join(lines)
+
+
+def _prediction_text(prediction: Prediction, context: Context, sequence_length: int | None) -> str:
+    from orchestrator.laws.published import published_rules
+    from orchestrator.prediction_text import prediction_text
+
+    length = sequence_length or context.sequence_length or _USUAL_SEQUENCE
+    rules = published_rules(prediction.value("params"), prediction.value("tokens"), length)
+    return prediction_text(prediction, rules)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")

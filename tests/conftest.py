@@ -49,9 +49,7 @@ def small_search() -> Search:
         learning_rate=LogUniform(1e-4, 3e-2), batch_size=PowersOfTwo(1, 64), beta2=OneMinusLog(0.9, 0.999)
     )
     scale = ModelScale(name="s1", depth=2, width=64, ffn_width=128, heads=2, vocab_size=256, sequence_length=128)
-    (search,) = plan_searches(
-        scale=scale, space=space, tokens_per_param=(20.0,), trials=16, schedule=Schedule.CONSTANT
-    )
+    (search,) = plan_searches(scale=scale, space=space, tokens_per_param=(20.0,), trials=16, schedule=Schedule.CONSTANT)
     return search
 
 

@@ -41,6 +41,7 @@ class OptunaProposer:
 
     def ask(self, search: Search, number: int, neighbour_best: HyperParameters | None) -> Proposal:
         """Settings for the search's next trial; see the port. Raises InputError where the sampler cannot."""
+        self._check(search)
         history = self._history(search)
         if self._name is SamplerName.GRID:
             return Proposal(settings=grid_point(search, _asked(history)), reason=Reason.SAMPLER)
@@ -67,6 +68,14 @@ class OptunaProposer:
         study = optuna.create_study(study_name=search.name, sampler=optuna.samplers.RandomSampler(seed=0))
         study.add_trials(self._frozen(search))
         return study
+
+    def _check(self, search: Search) -> None:
+        searched = len(distributions(search.space))
+        if self._name is SamplerName.CMAES and searched < 2:
+            raise InputError(
+                f"search {search.name}: sampler 'cmaes' needs at least two settings to search, and {searched} "
+                "is not fixed; use 'tpe'"
+            )
 
     def _history(self, search: Search) -> list[Trial]:
         return sorted(self._trials.get(_place(search), {}).values(), key=lambda trial: trial.number)
@@ -95,19 +104,13 @@ class OptunaProposer:
         return Proposal(settings=settings, reason=reason)
 
     def _draw(self, search: Search, seed: int, reason: Reason) -> HyperParameters:
-        searched = distributions(search.space)
-        if self._name is SamplerName.CMAES and len(searched) < 2:
-            raise InputError(
-                f"search {search.name}: sampler 'cmaes' needs at least two settings to search and has "
-                f"{len(searched)}; use 'tpe'"
-            )
         name = self._name if reason is Reason.MODEL else SamplerName.RANDOM
         study = optuna.create_study(sampler=model_sampler(name, seed))
         if name is SamplerName.CMAES:
             _replay(study, self._frozen(search))
         elif name.learns:
             study.add_trials(self._frozen(search))
-        return to_settings(search.space, study.ask(searched).params)
+        return to_settings(search.space, study.ask(distributions(search.space)).params)
 
     def _frozen(self, search: Search) -> list[FrozenTrial]:
         history = self._history(search)
