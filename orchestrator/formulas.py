@@ -9,24 +9,23 @@ from orchestrator.laws.result import Estimate, FittedLaw, Status
 from orchestrator.numbers import number
 
 _WIDTH = 110  # characters
+_JOINED = "\N{NO-BREAK SPACE}"  # where a line must not end
 
 
 def law_text(law: FittedLaw) -> str:
-    """Name, status in words and number of runs, then the formula with values and intervals.
-
-    One fit has one line a setting where it is a power law of settings, else its form and its parameters.
-    """
+    """Name, status in words and runs; then a power law for each setting, or the form and its parameters."""
     judged = law.status.value if law.status is Status.OK else f"{law.status.value}: {law.reason}"
-    lines = [f"{law.name} ({judged}); {_runs(law)}", *_formulas(law)]
+    lines = [f"{law.name} ({judged}); {_runs(law)}", *(f"  {line}" for line in _formulas(law))]
     wrapped = (textwrap.wrap(line, _WIDTH, subsequent_indent="    ") for line in lines)
-    return textwrap.indent("\n".join(line for lines in wrapped for line in lines), "  ").removeprefix("  ")
+    return "\n".join(line for lines in wrapped for line in lines).replace(_JOINED, " ")
 
 
 def _formulas(law: FittedLaw) -> list[str]:
     settings = [name.removesuffix(".coefficient") for name in law.parameters if name.endswith(".coefficient")]
     if settings:
         return [_power_law(law, setting) for setting in settings]
-    return [law.form, ", ".join(f"{name} = {_interval(estimate)}" for name, estimate in law.parameters.items())]
+    numbers = (f"{name} = {_interval(estimate)}" for name, estimate in law.parameters.items())
+    return [law.form, ", ".join(text.replace(" ", _JOINED) for text in numbers)]
 
 
 def _power_law(law: FittedLaw, setting: str) -> str:

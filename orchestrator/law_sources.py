@@ -11,6 +11,7 @@ from orchestrator.counts import complete
 from orchestrator.laws.optimum import seed_noise
 from orchestrator.laws.predict import Context
 from orchestrator.laws.records import CANONICAL_COLUMNS, RunRecord
+from orchestrator.laws.result import FittedLaw
 from orchestrator.laws.selection import group_cells, select
 from orchestrator.runfolder import software_version
 from orchestrator.tables import BatchUnit, ParamsCount, TableOptions, read_table
@@ -65,6 +66,18 @@ def describe(records: Sequence[RunRecord], options: TableOptions, params_count: 
         noise_sd=_noise(records),
         version=software_version(),
     )
+
+
+def with_noise(context: Context, laws: Mapping[str, FittedLaw]) -> Context:
+    """The context with a noise: without seed replicates, the runs' scatter about the fitted surface.
+
+    That scatter has the surface's misfit in it too, so a prediction for one run is rather too wide.
+    """
+    hyperparameters = laws.get("hyperparameters")
+    rows = hyperparameters.tables.get("optima", ()) if hyperparameters else ()
+    if context.noise_sd is not None or not rows:
+        return context
+    return replace(context, noise_sd=rows[0]["noise"])
 
 
 def groups(runs: Runs, options: TableOptions) -> dict[str | None, Runs]:

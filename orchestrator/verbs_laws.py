@@ -64,7 +64,7 @@ def add_predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def fit(arguments: argparse.Namespace) -> int:
     """Fit laws, print them, and write them where --out says."""
-    from orchestrator.law_sources import groups, load
+    from orchestrator.law_sources import groups, load, with_noise
     from orchestrator.lawfile import LawSet, to_json
     from orchestrator.laws.registry import fit_laws
 
@@ -74,7 +74,9 @@ def fit(arguments: argparse.Namespace) -> int:
     parts = groups(runs, options)
     reports = {group: fit_laws(part.records, names=names) for group, part in parts.items()}
     sets = {
-        group: LawSet(context=parts[group].context, laws=report.laws, not_fitted=report.not_fitted)
+        group: LawSet(
+            context=with_noise(parts[group].context, report.laws), laws=report.laws, not_fitted=report.not_fitted
+        )
         for group, report in reports.items()
     }
     _check_fitted(arguments.source, sets)

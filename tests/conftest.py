@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -79,7 +84,7 @@ def make_trial(small_search: Search) -> MakeTrial:
         )
         if loss is None:
             return trial
-        diverged = loss != loss
+        diverged = math.isnan(loss)
         return trial.moved(TrialState.RUNNING, attempt=1).moved(
             TrialState.DIVERGED if diverged else TrialState.COMPLETED,
             result=TrialResult(
@@ -93,3 +98,21 @@ def make_trial(small_search: Search) -> MakeTrial:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def _migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from orchestrator.tracking.store import connect, database, store_uri
+
+    folder = tmp_path_factory.mktemp("mlflow")
+    connect(store_uri(None, folder))
+    with closing(sqlite3.connect(database(folder))) as file:
+        file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return database(folder)
+
+
+@pytest.fixture
+def run_folder_with_store(_migrated_database: Path, tmp_path: Path) -> Path:
+    """A run folder whose MLflow database was made before: making one takes seconds."""
+    shutil.copy(_migrated_database, tmp_path / "mlflow.db")
+    return tmp_path

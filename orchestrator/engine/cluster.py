@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 from collections.abc import Mapping
 
 import ray
@@ -16,6 +17,7 @@ from search_spaces.errors import InputError
 LOCAL = "local"
 # Only small messages pass through the store; corpora and checkpoints are files. Bytes; Ray wants 75 MB.
 _OBJECT_STORE_BYTES = 100 * 10**6
+_REACH_S = 10.0
 _GIB = 2**30
 
 
@@ -49,8 +51,9 @@ def connect(address: str, cpus: int | None = None, gpus: int | None = None) -> b
         )
         return True
     try:
+        _reach(address)
         ray.init(address=address, **common)
-    except ConnectionError as error:
+    except (OSError, ValueError) as error:  # ConnectionError is an OSError
         raise InputError(
             f"there is no Ray cluster at {address!r} ({error}); start one with `ray start --head`, or leave the "
             "address out to use this machine alone"
@@ -61,6 +64,13 @@ def connect(address: str, cpus: int | None = None, gpus: int | None = None) -> b
 def alive_nodes() -> Mapping[str, NodeSize]:
     """The nodes that take work now, by their id."""
     return {node["NodeID"]: _size(node["Resources"]) for node in ray.nodes() if node["Alive"]}
+
+
+def _reach(address: str) -> None:
+    """Raises OSError or ValueError where nobody listens at host:port; Ray itself tries for minutes."""
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host, int(port)), timeout=_REACH_S).close()
 
 
 def _authenticate() -> None:

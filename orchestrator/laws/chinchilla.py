@@ -20,6 +20,7 @@ from orchestrator.laws.loss_points import (
     distinct,
     loss_points,
     need,
+    offset_interval,
     positive_interval,
     replicate_weights,
     too_few_scales,
@@ -109,11 +110,9 @@ def _degrees(points: LossPoints) -> float:
 def _estimates(
     values: dict[str, float], drawn: dict[str, Floats], *, confidence: float, dof: float
 ) -> dict[str, Estimate]:
-    logs = {"A", "B", "alpha", "beta"}
+    makers = {"E": offset_interval, "a": interval}
     return {
-        name: positive_interval(value, drawn[name], confidence=confidence, dof=dof)
-        if name in logs
-        else interval(value, drawn[name], confidence=confidence, dof=dof)
+        name: makers.get(name, positive_interval)(value, drawn[name], confidence=confidence, dof=dof)
         for name, value in values.items()
     }
 

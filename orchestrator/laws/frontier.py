@@ -19,6 +19,7 @@ from orchestrator.laws.loss_points import (
     Parameters,
     loss_points,
     need,
+    offset_interval,
     positive_interval,
     too_few_scales,
     too_wide,
@@ -26,7 +27,6 @@ from orchestrator.laws.loss_points import (
 )
 from orchestrator.laws.newton import Samples
 from orchestrator.laws.records import RunRecord
-from orchestrator.laws.resample import interval
 from orchestrator.laws.result import Estimate, FittedLaw, Floats, Status
 from orchestrator.laws.varpro import Solutions, SumOfPowers, VariableProjection
 
@@ -91,7 +91,7 @@ def _parameters(solutions: Solutions) -> dict[str, Floats]:
 
 
 def _estimate(name: str, value: float, drawn: Floats, confidence: float, dof: float) -> Estimate:
-    make = interval if name == "E" else positive_interval
+    make = offset_interval if name == "E" else positive_interval
     return make(value, drawn, confidence=confidence, dof=dof)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -126,6 +126,12 @@ def positive_interval(value: float, draws: Floats, *, confidence: float, dof: fl
         return Estimate(value=value)
     low, high = np.exp(np.clip([logs.low, logs.high], -690.0, 690.0))
     return Estimate(value=value, low=float(low), high=float(high), stderr=float(np.std(draws, ddof=1)))
+
+
+def offset_interval(value: float, draws: Floats, *, confidence: float, dof: float) -> Estimate:
+    """An interval for the loss that is left at infinite scale, which is not negative."""
+    found = interval(value, draws, confidence=confidence, dof=dof)
+    return found if found.low is None else replace(found, low=max(found.low, 0.0))
 
 
 def too_wide(estimates: Mapping[str, Estimate]) -> list[str]:

@@ -21,8 +21,10 @@ from orchestrator.laws.result import Floats
 # Exponents of loss laws in params, tokens or compute lie between 0.03 and 1 in every published fit
 # (Hoffmann's starts go to 2). An optimum on these bounds is reported as such.
 EXPONENT_BOUNDS = (0.005, 3.0)
-# Smallest coefficient, as a part of the mean loss: stands for "none" in logarithms.
+# Smallest coefficient, as a part of the mean loss: stands for "none" in logarithms ...
 LEAST_COEFFICIENT = 1e-8
+# ... and a part at the middle of the points below this is as good as none: no loss is measured better. A guess.
+ABSENT = 1e-3
 STARTS = 8  # lowest grid nodes that are polished beside the valleys. A guess
 PROBING = 12  # Newton steps after which a replicate's second start is given up if it lies higher. A guess
 BATCH_ELEMENTS = 400_000  # rows * points of one batch: stays in the cache, bounds memory
@@ -45,7 +47,7 @@ class SumOfPowers:
 class Solutions:
     """One row a replicate: E (rows,), A and alpha (rows, terms), the summed Huber loss (rows,).
 
-    `offset_absent`, `terms_absent` say where a coefficient lies on its bound and stands for zero,
+    `offset_absent`, `terms_absent` say where a part of the loss is as good as zero,
     `exponents_at_bound` where an exponent lies on one of EXPONENT_BOUNDS.
     """
 
@@ -106,8 +108,8 @@ class VariableProjection:
         exponents = theta[:, terms + 1 :][:, self.objective.shared]
         logs = theta[:, : terms + 1] + self._scale
         logs[:, 1:] += exponents * self._centre
-        absent = theta[:, : terms + 1] <= np.log(LEAST_COEFFICIENT) + 1
-        coefficients = np.where(absent, 0.0, np.exp(logs))
+        absent = theta[:, : terms + 1] < np.log(ABSENT)
+        coefficients = np.exp(logs)
         return Solutions(
             offset=coefficients[:, 0],
             coefficients=coefficients[:, 1:],

@@ -29,7 +29,7 @@ from trainers.lm.step import Stepper
 # At most this much training is lost when a worker is killed.
 CHECKPOINT_SECONDS = 20.0
 # Asking whether to stop may cost a message to another process.
-_ASK_SECONDS = 0.2
+ASK_SECONDS = 0.2
 
 
 @dataclass(kw_only=True)
@@ -134,7 +134,7 @@ class Run:
         now = time.monotonic()
         if now - self._saved_at >= CHECKPOINT_SECONDS:
             self._save()
-        if now - self._asked_at < _ASK_SECONDS:
+        if now - self._asked_at < ASK_SECONDS:
             return
         self._asked_at = now
         if self._progress.tokens < self._spec.tokens and self._session.should_stop():

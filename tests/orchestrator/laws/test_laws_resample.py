@@ -25,7 +25,9 @@ def test_the_interval_of_few_means_covers_as_it_says():
         sample = rng.normal(size=6)
         means = bootstrap_weights(range(6), 400, rng) @ sample / 6
         # A resampled mean of n is too narrow by sqrt((n - 1) / n) as well.
-        found = interval(sample.mean(), sample.mean() + (means - sample.mean()) * np.sqrt(6 / 5), confidence=0.95, dof=5)
+        found = interval(
+            sample.mean(), sample.mean() + (means - sample.mean()) * np.sqrt(6 / 5), confidence=0.95, dof=5
+        )
         covered += found.low <= 0 <= found.high
     assert 0.91 <= covered / 400 <= 0.985
 

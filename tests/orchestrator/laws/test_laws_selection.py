@@ -40,7 +40,9 @@ def test_a_beta2_of_one_is_left_out():
 
 
 def test_a_missing_column_is_named_with_what_to_do():
-    with pytest.raises(MissingColumnError, match=r"'x' needs the column 'learning_rate'.*--column learning_rate=THEIRS"):
+    with pytest.raises(
+        MissingColumnError, match=r"'x' needs the column 'learning_rate'.*--column learning_rate=THEIRS"
+    ):
         select([run(learning_rate=None)], COLUMNS, law="x")
 
 

@@ -22,9 +22,10 @@ def quadratic(offset):
 def steep_side(offset):
     """High learning rates cost three times as much, and more beyond: not the fitted form."""
     factor = np.where(offset[:, 0] > 0, 1.5, 0.5)
-    return 0.5 * (0.014 * factor * offset[:, 0] ** 2 + 0.013 * offset[:, 1] ** 2) + 0.02 * np.maximum(
-        offset[:, 0] - 1, 0
-    ) ** 3
+    return (
+        0.5 * (0.014 * factor * offset[:, 0] ** 2 + 0.013 * offset[:, 1] ** 2)
+        + 0.02 * np.maximum(offset[:, 0] - 1, 0) ** 3
+    )
 
 
 def test_derivatives_are_right():
@@ -37,10 +38,7 @@ def test_derivatives_are_right():
 
     step = 1e-6
     numeric = np.column_stack(
-        [
-            (predicted(theta + step * unit) - predicted(theta - step * unit)) / (2 * step)
-            for unit in np.eye(theta.size)
-        ]
+        [(predicted(theta + step * unit) - predicted(theta - step * unit)) / (2 * step) for unit in np.eye(theta.size)]
     )
     assert _jacobian(data, theta).toarray() == pytest.approx(numeric, abs=1e-6)
     assert _pooled_size(2) == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,17 @@ def write_corpus(folder: Path, documents: int = 300, seed: int = 0) -> str:
         text = " ".join(chance.choices(WORDS, k=60))
         (folder / f"{number:04d}.txt").write_text(f"{number}: {text}.\n", encoding="utf-8")
     return str(folder / "*.txt")
+
+
+@pytest.fixture(scope="session", name="write_corpus")
+def fixture_write_corpus() -> Callable[..., str]:
+    return write_corpus
+
+
+@pytest.fixture(scope="session")
+def session_in() -> type[RecordingSession]:
+    """The class: `session_in(workspace, attempt)`."""
+    return RecordingSession
 
 
 @pytest.fixture(scope="session")

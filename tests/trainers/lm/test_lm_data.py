@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lm_fakes import write_corpus
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,7 +74,7 @@ def test_no_document_is_in_both_parts(prepared, options) -> None:
     assert not any(piece in text for piece in pieces for text in training)
 
 
-def test_preparing_again_does_nothing_until_the_corpus_changes(tmp_path: Path) -> None:
+def test_preparing_again_does_nothing_until_the_corpus_changes(tmp_path: Path, write_corpus) -> None:
     corpus = write_corpus(tmp_path / "corpus")
     options = LMOptions(corpus=corpus, data_dir=tmp_path / "data", validation_tokens=2048)
     assert find_prepared(options) is None
@@ -90,7 +89,7 @@ def test_preparing_again_does_nothing_until_the_corpus_changes(tmp_path: Path) -
     assert LMTrainer(options.model_dump(mode="json", exclude_none=True)).version != before
 
 
-def test_a_truncated_file_is_written_again(tmp_path: Path) -> None:
+def test_a_truncated_file_is_written_again(tmp_path: Path, write_corpus) -> None:
     options = LMOptions(corpus=write_corpus(tmp_path / "c"), data_dir=tmp_path / "data", validation_tokens=2048)
     folder, manifest = prepare(options)
     whole = (folder / "train.bin").read_bytes()
@@ -101,7 +100,7 @@ def test_a_truncated_file_is_written_again(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [folder.name, "prepare.lock", "requests"]
 
 
-def test_equal_corpora_give_equal_tokens_wherever_they_lie(tmp_path: Path) -> None:
+def test_equal_corpora_give_equal_tokens_wherever_they_lie(tmp_path: Path, write_corpus) -> None:
     folders = [
         prepare(LMOptions(corpus=write_corpus(tmp_path / name), data_dir=tmp_path / f"{name}d", validation_tokens=2048))
         for name in ("here", "there")
@@ -110,7 +109,7 @@ def test_equal_corpora_give_equal_tokens_wherever_they_lie(tmp_path: Path) -> No
     assert (folders[0][0] / "train.bin").read_bytes() == (folders[1][0] / "train.bin").read_bytes()
 
 
-def test_a_bpe_is_trained_alike_every_time_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_bpe_is_trained_alike_every_time_and_loses_nothing(tmp_path: Path, write_corpus) -> None:
     from tokenizers import Tokenizer
 
     corpus = write_corpus(tmp_path / "c")
@@ -128,7 +127,7 @@ def test_a_bpe_is_trained_alike_every_time_and_loses_nothing(tmp_path: Path) -> 
     assert first in {path.read_text() for path in (tmp_path / "c").glob("*.txt")}
 
 
-def test_a_local_tokenizer(tmp_path: Path) -> None:
+def test_a_local_tokenizer(tmp_path: Path, write_corpus) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

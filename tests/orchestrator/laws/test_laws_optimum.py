@@ -1,0 +1,84 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.laws.hyperparameters import find_optima
+from orchestrator.laws.optimum import Edge, beta2_of, half_life_steps
+from orchestrator.laws.result import Estimate
+from search_spaces.errors import FitError
+
+
+@given(st.floats(0.01, 0.99999))
+def test_half_life_and_beta2_are_inverses(beta2):
+    assert beta2_of(half_life_steps(beta2)) == pytest.approx(beta2, rel=1e-9)
+
+
+def test_optima_and_their_loss_are_found_with_intervals_that_hold(sweep, truth):
+    planted = truth()
+    held, errors = [], []
+    for seed in range(4):
+        _, found = find_optima(sweep(seed, planted, shared=False))
+        for optimum in found.optima:
+            wanted = np.exp(planted.optimum(optimum.params, optimum.tokens))
+            best = planted.floor(optimum.params, optimum.tokens)
+            rate = optimum.settings["learning_rate"]
+            held.append(isinstance(rate, Estimate) and rate.low <= wanted[0] <= rate.high)
+            held.append(optimum.loss.low <= best <= optimum.loss.high)
+            errors.append([np.log(optimum.loss.value / best), np.log(optimum.raw_minimum / best)])
+    assert np.mean(held) > 0.9
+    fitted, lucky = np.abs(np.mean(errors, axis=0))
+    assert fitted < 0.0015 < lucky
+
+
+def test_an_optimum_outside_of_what_was_tried_is_an_edge_and_no_value(sweep, truth):
+    records = sweep(0, truth(), shared=False)
+    low_half = [run for run in records if np.log(run.learning_rate) < cell_optimum(truth(), run) - 0.3]
+    _, found = find_optima(low_half)
+    edges = [optimum.settings["learning_rate"] for optimum in found.optima]
+    assert sum(edge is Edge.HIGH for edge in edges) > 0.8 * len(edges)
+    assert all(row["learning_rate"] is None for row in found.rows() if row["learning_rate_edge"])
+
+
+def test_diverged_runs_above_the_tried_ones_close_the_edge(sweep, truth):
+    records = sweep(0, truth(), shared=False)
+    kept = [
+        run
+        if np.log(run.learning_rate) < cell_optimum(truth(), run) + 0.05
+        else replace(run, status="diverged", loss=None)
+        for run in records
+    ]
+    _, found = find_optima(kept)
+    assert sum(optimum.diverged for optimum in found.optima) > 100
+    inside = [isinstance(optimum.settings["learning_rate"], Estimate) for optimum in found.optima]
+    assert np.mean(inside) > 0.8
+
+
+def test_a_setting_that_does_not_matter_is_flat(sweep, truth):
+    rng = np.random.default_rng(0)
+    records = [replace(run, beta2=float(1 - 10 ** rng.uniform(-3, -1))) for run in sweep(0, truth(), shared=False)]
+    _, found = find_optima(records)
+    assert found.settings == ("learning_rate", "batch_tokens")
+    assert found.flat == ("beta2",)
+
+
+def test_replicates_give_the_noise(sweep, truth):
+    records = sweep(0, truth(), shared=False)
+    rng = np.random.default_rng(0)
+    again = [
+        replace(run, run_id=f"{run.run_id}b", loss=run.loss * np.exp(0.003 * rng.standard_normal())) for run in records
+    ]
+    _, found = find_optima(records + again)
+    assert found.seed_noise == pytest.approx(0.003 / np.sqrt(2), rel=0.15)
+    assert find_optima(records)[1].seed_noise is None
+
+
+def test_too_few_runs_are_said_with_numbers(sweep, truth):
+    with pytest.raises(FitError, match="the fullest has 4, and 3 settings need 5"):
+        find_optima(sweep(0, truth(), trials=4, shared=False))
+
+
+def cell_optimum(planted, run):
+    return planted.optimum(run.params, run.tokens)[0]

@@ -1,0 +1,189 @@
+"""What the uploader does to an MLflow store, and what it survives."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from orchestrator.tracking.runs import PARENT_TAG, SWEEP_TAG
+from orchestrator.tracking.store import connect, masked, store_uri
+from orchestrator.tracking.uploader import MlflowTracker, project
+from orchestrator.trial import Trial, TrialState
+from search_spaces.errors import InputError
+from search_spaces.plan import Schedule, Search, SweepPlan
+from trainers.api import CurvePoint
+
+MakeTrial = Callable[..., Trial]
+PATIENCE_S = 60.0
+KEY = f"{0:016x}"
+
+
+@pytest.fixture
+def start(run_folder_with_store, small_search) -> Callable[..., MlflowTracker]:
+    plan = SweepPlan(name="tiny", searches=(small_search,), schedule=Schedule.CONSTANT)
+    return lambda uri=None: MlflowTracker(uri=uri, folder=run_folder_with_store, plan=plan, sweep_id="abc")
+
+
+@pytest.fixture
+def client(run_folder_with_store):
+    return connect(store_uri(None, run_folder_with_store))
+
+
+def upload(tracker: MlflowTracker, search: Search, *trials: Trial) -> None:
+    project(tracker, ((trial, search, curve(3)) for trial in trials))
+    assert tracker.close(PATIENCE_S)
+
+
+def curve(count: int) -> list[CurvePoint]:
+    return [CurvePoint(tokens=1000 * k, loss=5 - 0.1 * k, time=1_000_000.0 + k) for k in range(1, count + 1)]
+
+
+def runs_of(client, name: str = "tiny abc") -> dict:
+    experiment = client.get_experiment_by_name(name)
+    return {run.data.tags.get("trial_key", ""): run for run in client.search_runs([experiment.experiment_id])}
+
+
+def test_children_belong_to_their_parent(start, client, small_search, make_trial):
+    upload(start(), small_search, make_trial(0, loss=4.0), make_trial(1, loss=math.nan))
+    runs = runs_of(client)
+    parent = runs.pop("")
+    assert parent.data.tags[SWEEP_TAG] == "abc"
+    assert {run.data.tags[PARENT_TAG] for run in runs.values()} == {parent.info.run_id}
+
+
+def test_each_state_has_its_status_and_nothing_is_left_running(start, client, small_search, make_trial):
+    trials = {
+        "FINISHED": [make_trial(0, loss=4.0), make_trial(1, loss=math.nan)],
+        "FAILED": [make_trial(2, state=TrialState.FAILED)],
+        "KILLED": [make_trial(3, state=TrialState.RUNNING, attempt=1), make_trial(4)],
+    }
+    upload(start(), small_search, *(trial for group in trials.values() for trial in group))
+    runs = runs_of(client)
+    assert runs.pop("").info.status == "KILLED"
+    expected = {trial.key: status for status, group in trials.items() for trial in group}
+    assert {key: run.info.status for key, run in runs.items()} == expected
+    assert runs[f"{1:016x}"].data.tags["state"] == "diverged"
+    assert runs[f"{3:016x}"].data.tags["state"] == "waiting"
+    assert runs[KEY].info.end_time == 1_000_100_000
+
+
+def test_a_killed_run_goes_on(start, client, small_search, make_trial):
+    upload(start(), small_search, make_trial(0, state=TrialState.RUNNING, attempt=1))
+    tracker = start()
+    tracker.trial_changed(make_trial(0, loss=4.0), small_search)
+    tracker.summarise("done", {}, [])
+    assert tracker.close(PATIENCE_S)
+    runs = runs_of(client)
+    assert {key: run.info.status for key, run in runs.items()} == {"": "FINISHED", KEY: "FINISHED"}
+    assert len(client.get_metric_history(runs[KEY].info.run_id, "loss")) == 3
+
+
+def test_a_deleted_experiment_and_a_deleted_run_are_restored(start, client, small_search, make_trial):
+    upload(start(), small_search, make_trial(0, loss=4.0), make_trial(1, loss=4.0))
+    client.delete_run(runs_of(client)[KEY].info.run_id)
+    upload(start(), small_search, make_trial(0, loss=4.0), make_trial(1, loss=4.0))
+    assert len(runs_of(client)) == 3
+    experiment = client.get_experiment_by_name("tiny abc")
+    client.delete_experiment(experiment.experiment_id)
+    upload(start(), small_search, make_trial(2, loss=4.0))
+    assert client.get_experiment_by_name("tiny abc").experiment_id == experiment.experiment_id
+    assert len(runs_of(client)) == 4
+
+
+def test_a_renamed_experiment_is_found(start, client, small_search, make_trial):
+    upload(start(), small_search, make_trial(0, loss=4.0))
+    client.rename_experiment(client.get_experiment_by_name("tiny abc").experiment_id, "my best sweep")
+    upload(start(), small_search, make_trial(1, loss=4.0))
+    assert len(runs_of(client, "my best sweep")) == 3
+    assert client.get_experiment_by_name("tiny abc") is None
+
+
+def test_a_foreign_experiment_of_the_name_is_left_alone(start, client, small_search, make_trial):
+    foreign = client.create_experiment("tiny abc")
+    upload(start(), small_search, make_trial(0, loss=4.0))
+    assert client.search_runs([foreign]) == []
+    assert len(runs_of(client, "tiny abc (2)")) == 2
+
+
+def test_deletion_while_the_sweep_runs_is_made_good(start, client, small_search, make_trial):
+    tracker = start()
+    tracker.trial_changed(make_trial(0, state=TrialState.RUNNING, attempt=1), small_search)
+    deadline = time.monotonic() + PATIENCE_S
+    while tracker.pending and time.monotonic() < deadline:
+        time.sleep(0.05)
+    client.delete_experiment(client.get_experiment_by_name("tiny abc").experiment_id)
+    tracker.points(KEY, curve(3))
+    tracker.trial_changed(make_trial(0, loss=4.0), small_search)
+    assert tracker.close(PATIENCE_S)
+    assert runs_of(client)[KEY].info.status == "FINISHED"
+
+
+def test_artifacts_are_kept_and_missing_ones_are_no_obstacle(start, client, small_search, make_trial, tmp_path):
+    (tmp_path / "laws.json").write_text("{}")
+    tracker = start()
+    tracker.trial_changed(make_trial(0, loss=4.0), small_search)
+    tracker.summarise("n" * 9000, {"trials": 1.0}, [tmp_path / "laws.json", tmp_path / "report.html"])
+    assert tracker.close(PATIENCE_S)
+    parent = runs_of(client)[""]
+    assert [each.path for each in client.list_artifacts(parent.info.run_id)] == ["laws.json"]
+    assert (tmp_path / "mlartifacts").is_dir()
+    assert len(parent.data.tags["mlflow.note.content"]) == 8000
+
+
+def test_more_points_than_a_call_takes(start, client, small_search, make_trial):
+    tracker = start()
+    tracker.trial_changed(make_trial(0, loss=4.0), small_search)
+    tracker.points(KEY, curve(2500))
+    assert tracker.close(PATIENCE_S)
+    assert len(client.get_metric_history(runs_of(client)[KEY].info.run_id, "loss")) == 2500
+
+
+def test_a_new_database_is_made_with_a_write_ahead_log(small_search, make_trial, tmp_path):
+    plan = SweepPlan(name="tiny", searches=(small_search,), schedule=Schedule.CONSTANT)
+    upload(MlflowTracker(uri=None, folder=tmp_path, plan=plan, sweep_id="abc"), small_search, make_trial(0, loss=4.0))
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as file:
+        assert file.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_server_that_does_not_answer_harms_nothing(start, small_search, make_trial):
+    tracker = start("http://127.0.0.1:9")  # the discard port: nobody listens
+    tracker.trial_changed(make_trial(0, loss=4.0), small_search)
+    tracker.points(KEY, curve(3))
+    began = time.monotonic()
+    assert not tracker.close(1.0)
+    assert time.monotonic() - began < 5
+    assert tracker.pending == 2
+
+
+def test_one_that_was_never_used_closes_at_once_and_opens_nothing(start):
+    assert start("http://127.0.0.1:9").close(PATIENCE_S)
+
+
+def test_points_of_an_unknown_trial_are_a_bug(start):
+    with pytest.raises(KeyError):
+        start().points(KEY, curve(1))
+
+
+@pytest.mark.parametrize("uri", ["file:///tmp/x", "/tmp/mlruns", "", "ftp://host"])
+def test_a_store_that_mlflow_cannot_have_is_refused(uri):
+    with pytest.raises(InputError, match=r"tracking\.uri"):
+        store_uri(uri, Path())
+
+
+def test_passwords_are_masked():
+    assert masked("postgresql+psycopg://me:secret@host/db") == "postgresql+psycopg://me:***@host/db"
+    assert masked("http://host:5000") == "http://host:5000"
+
+
+def test_mlflow_is_imported_only_when_used():
+    script = "import sys, orchestrator.tracking.uploader, orchestrator.tracking.reader; print('mlflow' in sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == "False"
