@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orchestrator import verbs_laws
-from search_spaces.errors import InputError
+from search_spaces.errors import InputError, RunFolderError, ScalesweepError
 
 Verb = Callable[[argparse.Namespace], int]
 
@@ -27,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         sys.stderr.write(f"scalesweep: {error}\n")
         return 2
+    except ScalesweepError as error:
+        sys.stderr.write(f"scalesweep: {error}\n")
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write("scalesweep: interrupted; everything recorded is kept, the same command goes on\n")
         return 130
@@ -122,10 +125,13 @@ def stop(arguments: argparse.Namespace) -> int:
 
 
 def _request(path: Path, what: str) -> int:
+    from orchestrator.ledger import in_use
     from orchestrator.runfolder import RunFolder
 
     folder = RunFolder(path)
     folder.sweep()
+    if not in_use(path):
+        raise RunFolderError(f"no driver runs the sweep of {path}: there is nothing to {what}")
     folder.request(what)
     sys.stdout.write(f"asked the driver of {path} to {what}; `scalesweep status {path}` shows when it has\n")
     return 0

@@ -17,6 +17,7 @@ from orchestrator.trial import Trial, TrialState
 from search_spaces.errors import ScalesweepError
 from search_spaces.plan import Cell, Search, SweepPlan
 from trainers.api import CurvePoint
+from trainers.session import DIVERGED_RISE
 
 
 def records_of(plan: SweepPlan, trials: Iterable[Trial], folder: Path) -> list[RunRecord]:
@@ -32,7 +33,7 @@ def records_of(plan: SweepPlan, trials: Iterable[Trial], folder: Path) -> list[R
 
 def _record(plan: SweepPlan, trial: Trial, search: Search, cell: Cell, curve: Mapping[int, CurvePoint]) -> RunRecord:
     """A trial's measurement of a cell. One that diverged later has measured its shorter cells all the same."""
-    point = curve.get(cell.tokens)
+    point = _measured(trial, curve, cell.tokens)
     scale = search.cell.scale
     batch_tokens = trial.settings.batch_size * scale.sequence_length
     return RunRecord(
@@ -50,6 +51,14 @@ def _record(plan: SweepPlan, trial: Trial, search: Search, cell: Cell, curve: Ma
         schedule=plan.schedule.value,
         status="completed" if point else _status(trial),
     )
+
+
+def _measured(trial: Trial, curve: Mapping[int, CurvePoint], tokens: int) -> CurvePoint | None:
+    """The curve's point at so many tokens, unless it is where the trial diverged."""
+    point = curve.get(tokens)
+    if point is None or trial.state is not TrialState.DIVERGED:
+        return point
+    return point if point.loss <= curve[min(curve)].loss + DIVERGED_RISE else None
 
 
 def _status(trial: Trial) -> str:

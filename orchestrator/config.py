@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -11,21 +10,33 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from orchestrator.ports import Resources, TrainerRef
 from search_spaces.axis import Axis, Fixed, LogUniform, OneMinusLog, PowersOfTwo
 from search_spaces.errors import InputError
 from search_spaces.ladders import ladder
+from search_spaces.nearest import nearest
 from search_spaces.plan import Schedule, SweepPlan, plan_searches
 from search_spaces.scale import Architecture, ModelScale
 from search_spaces.space import SearchSpace
+from trainers import registry
+from trainers.explain import explain
+from trainers.options import Count, whole
 
-# Names become folders, MLflow experiments and tags: nothing in them may lead out of the run folder.
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-Name = Annotated[str, Field(pattern=_NAME)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def _name(given: str) -> str:
+    """Names become folders, MLflow experiments and tags: nothing in them may lead out of the run folder."""
+    if not _NAME.fullmatch(given):
+        raise ValueError("it should be 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first")
+    return given
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Beta2 = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Section(BaseModel):
@@ -44,7 +55,7 @@ class SpaceSection(_Section):
 
     learning_rate: Range | Positive = Range(low=3e-4, high=3e-2)
     batch_size: Range | Count = Range(low=1, high=64)
-    beta2: Range | Positive = Range(low=0.9, high=0.999)
+    beta2: Range | Beta2 = Range(low=0.9, high=0.999)
 
     def space(self) -> SearchSpace:
         """The space. Raises InputError naming the axis that is wrong."""
@@ -56,11 +67,10 @@ class SpaceSection(_Section):
 
 
 def _axis(name: str, kind: type[LogUniform | PowersOfTwo | OneMinusLog], given: Range | float) -> Axis:
-    try:
-        if isinstance(given, Range):
-            return kind(given.low, given.high)
-        kind(given, given * 2 if kind is not OneMinusLog else (1 + given) / 2)  # the same rules as a bound
+    if not isinstance(given, Range):
         return Fixed(given)
+    try:
+        return kind(given.low, given.high)
     except InputError as error:
         raise InputError(f"space.{name}: {error}") from error
 
@@ -94,6 +104,8 @@ class TrainerSection(BaseModel):
         """What a worker builds its trainer from."""
         options = dict(self.model_extra or {})
         if self.name == "lm":
+            if "schedule" in options:
+                raise InputError(f"trainer.schedule is {options['schedule']!r}; give `schedule` beside `trainer`")
             options["schedule"] = schedule.value
         return TrainerRef(name=self.name, options=options)
 
@@ -143,7 +155,7 @@ class SweepFile(_Section):
     space: SpaceSection = SpaceSection()
     sampler: Literal["tpe", "gp", "cmaes", "random", "grid"] = "tpe"
     schedule: Schedule = Schedule.CONSTANT
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, BeforeValidator(whole), Field(ge=0)] = 0
     trainer: Annotated[TrainerSection, BeforeValidator(_trainer)] = TrainerSection()
     resources: dict[str, ResourcesSection] = {"default": ResourcesSection()}
     cluster: ClusterSection = ClusterSection()
@@ -163,7 +175,7 @@ class SweepFile(_Section):
         unknown = sorted(set(self.resources) - {scale.name for scale in scales} - {"default"})
         if unknown:
             known = [*(scale.name for scale in scales), "default"]
-            raise InputError(f"resources: no scale is named {unknown[0]!r}{nearest(unknown[0], known)}")
+            raise InputError(f"resources: no scale is named {unknown[0]!r}; known are {', '.join(known)}")
         held_out = self.backtest and len(scales) > 3
         space = self.space.space()
         searches = [
@@ -223,15 +235,18 @@ def load(sweep: str, overrides: Sequence[str] = ()) -> SweepFile:
 def validate(content: Mapping[str, Any], *, source: str) -> SweepFile:
     """The sweep that a mapping describes; `source` is named in the message if it is wrong."""
     try:
-        return SweepFile.model_validate(content)
+        sweep = SweepFile.model_validate(content)
     except ValidationError as error:
         raise InputError(f"{source}: {explain(error, SweepFile)}") from error
+    trainer = sweep.trainer_ref()
+    registry.check(trainer.name, trainer.options)
+    return sweep
 
 
 def _read(sweep: str) -> dict[str, Any]:
     path = Path(sweep)
     if path.is_file():
-        text = path.read_text()
+        text = _text(path)
     elif sweep in ready_sweeps():
         text = (READY / f"{sweep}.yaml").read_text()
     else:
@@ -245,8 +260,16 @@ def _read(sweep: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise InputError(f"{sweep} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise InputError(f"{sweep} holds {type(content).__name__}; a sweep file is a mapping of keys to values")
+        found = "nothing" if content is None else f"a {type(content).__name__}"
+        raise InputError(f"{sweep} holds {found}; give a mapping of keys to values, such as `name: mine`")
     return content
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"sweep file {path} cannot be read ({error}); give a text file in UTF-8") from error
 
 
 def _override(content: dict[str, Any], override: str) -> None:
@@ -257,56 +280,13 @@ def _override(content: dict[str, Any], override: str) -> None:
     place = content
     for parent in parents:
         inner = place.get(parent)
+        if isinstance(inner, list):
+            raise InputError(f"--set {override!r}: {parent} is a list; give it whole, as {parent}=[...]")
         if not isinstance(inner, dict):
-            inner = {} if inner is None or parent != "trainer" else {"name": inner}
+            inner = {"name": inner} if parent == "trainer" and inner is not None else {}
             place[parent] = inner
         place = inner
     try:
         place[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise InputError(f"--set {override!r}: the value is not YAML") from error
-
-
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first thing that is wrong, in one sentence: where, what was given, what was expected."""
-    first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"] if not _is_type_label(part))
-    if first["type"] == "extra_forbidden":
-        known = _known_keys(model, first["loc"][:-1])
-        key = str(first["loc"][-1])
-        return f"unknown key {place!r}{nearest(key, known)}; known here: {', '.join(known)}"
-    if first["type"] == "missing":
-        return f"{place!r} is missing; add it"
-    given = first.get("input")
-    return f"{place!r} is {given!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
-
-
-def _is_type_label(part: object) -> bool:
-    """Pydantic names the branch of a union in the place; a user never wrote that."""
-    return isinstance(part, str) and (part in {"Range", "float", "int", "str"} or "[" in part)
-
-
-def _known_keys(model: type[BaseModel], place: Sequence[str | int]) -> list[str]:
-    current: Any = model
-    for part in place:
-        if not isinstance(part, str) or _is_type_label(part):
-            continue
-        if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
-            current = _model_inside(current.model_fields[part].annotation)
-    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
-
-
-def _model_inside(annotation: object) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        found = _model_inside(argument)
-        if found is not None:
-            return found
-    return None
-
-
-def nearest(given: str, known: Sequence[str]) -> str:
-    """`; did you mean 'x'?`, or nothing where nothing is near."""
-    close = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""

@@ -38,10 +38,10 @@ def read_curve(folder: Path, key: str) -> tuple[CurvePoint, ...]:
             body = json.loads(line)
             attempt = body.pop("attempt")
             point = CurvePoint(**body)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunFolderError(
-                f"{path}: line {number} is damaged ({error}); remove that line, and the trial's points "
-                "are taken from its own folder when the sweep goes on"
+                f"{path}: line {number} is damaged ({error}); remove that line: the trial's own folder has "
+                "the point too, and gives it again where the trial is not over"
             ) from error
         if point.tokens not in newest or newest[point.tokens][0] <= attempt:
             newest[point.tokens] = (attempt, point)

@@ -36,14 +36,14 @@ def examine(sweep: str | None, write: Callable[[str], object]) -> int:
         write(f"{'WRONG' if finding.remedy else 'ok':<6}{finding.what:<14}{finding.seen}\n")
         if finding.remedy:
             write(f"{'':<6}{'':<14}-> {finding.remedy}\n")
-    write(f"{wrong} things are wrong\n" if wrong else "all is well\n")
+    write(f"{wrong} thing{'s are' if wrong > 1 else ' is'} wrong\n" if wrong else "all is well\n")
     return 1 if wrong else 0
 
 
 def _findings(sweep: str | None) -> Iterator[Finding]:
     yield _python()
     yield from map(_package, _PACKAGES)
-    yield _accelerators()
+    yield _guarded("devices", _accelerators)
     yield _disk()
     yield _guarded("ray", _ray)
     yield _guarded("mlflow store", _store)
@@ -58,9 +58,7 @@ def _guarded(what: str, check: Callable[[], Finding]) -> Finding:
     except ScalesweepError as error:
         return Finding(what, "not usable", str(error))
     except Exception as error:  # noqa: BLE001 - see above
-        return Finding(
-            what, f"{type(error).__name__}: {error}", "the installation may be broken"
-        )
+        return Finding(what, f"{type(error).__name__}: {error}", "the installation may be broken: run `make install`")
 
 
 def _python() -> Finding:
@@ -77,13 +75,11 @@ def _package(name: str) -> Finding:
 
 
 def _accelerators() -> Finding:
-    import torch
+    from trainers.lm.device import gpu_names
 
-    cores = len(os.sched_getaffinity(0))
-    if not torch.cuda.is_available():
-        return Finding("devices", f"{cores} CPU cores, no GPU that torch {torch.__version__} can use")
-    names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
-    return Finding("devices", f"{cores} CPU cores, {torch.cuda.device_count()} GPUs: {names}")
+    names = gpu_names()
+    gpus = f"{len(names)} GPUs: {', '.join(names)}" if names else "no GPU that torch can use"
+    return Finding("devices", f"{len(os.sched_getaffinity(0))} CPU cores, {gpus}")
 
 
 def _disk() -> Finding:

@@ -19,10 +19,13 @@ _FULL_DISK_WAIT_S = 5.0
 
 
 def append(path: Path, data: bytes) -> None:
-    """Append whole lines and fsync. Raises OSError, with the file as it was, where that fails."""
+    """Append whole lines and fsync. Raises OSError, with the file as it was, where that fails.
+
+    A torn last line, which a kill or a power cut left, is cut off first.
+    """
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        before = os.fstat(handle).st_size
+        before = _cut_torn_line(handle)
         try:
             _write_whole(handle, data)
         except OSError:
@@ -30,6 +33,15 @@ def append(path: Path, data: bytes) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def _cut_torn_line(handle: int) -> int:
+    """The file's size once what follows its last line break is gone."""
+    size = os.fstat(handle).st_size
+    if size and os.pread(handle, 1, size - 1) != b"\n":
+        size = os.pread(handle, size, 0).rfind(b"\n") + 1
+        os.ftruncate(handle, size)
+    return size
 
 
 def _write_whole(handle: int, data: bytes) -> None:

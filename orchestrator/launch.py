@@ -88,11 +88,12 @@ def run(sweep: SweepFile, folder: Path, display: Display) -> int:
             display.say(f"{folder}: this sweep is {closed[-1].how}; fitting its laws and drawing its report again")
             ending = Ending(closed[-1].how)
             tracker = _tracker(sweep, plan, run_folder, ledger)
+            show_all(tracker, plan, ledger.history.trials.values(), folder)
         else:
             interrupts = Interrupts()
+            run_folder.forget_requests()
             with interrupts.caught(), _pool(sweep, plan) as pool:
                 run_folder.keep(sweep)
-                run_folder.forget_requests()
                 _open(ledger, plan, version, pool.slots)
                 tracker = _tracker(sweep, plan, run_folder, ledger)
                 display.say(f"runs and curves: {tracker.url}   (scalesweep ui {folder})")
@@ -118,7 +119,7 @@ def run(sweep: SweepFile, folder: Path, display: Display) -> int:
 @contextmanager
 def _taken(folder: Path) -> Iterator[Ledger]:
     """The folder's ledger. A folder that was made for nothing, because the input is wrong, is taken away."""
-    made = not folder.exists()
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     with Ledger.open(folder) as ledger:
         try:
             yield ledger
@@ -126,7 +127,8 @@ def _taken(folder: Path) -> Iterator[Ledger]:
             if made and not ledger.history.events:
                 for left in ("ledger.jsonl", "driver.lock"):
                     (folder / left).unlink(missing_ok=True)
-                folder.rmdir()
+                for path in made:
+                    path.rmdir()
             raise
 
 
@@ -157,7 +159,12 @@ def _pool(sweep: SweepFile, plan: SweepPlan) -> Iterator[WorkerPool]:
     else:
         from orchestrator.engine.pool import RayPool
 
-        pool = RayPool(trainer=sweep.trainer_ref(), address=sweep.cluster.address, workers=sweep.cluster.workers)
+        pool = RayPool(
+            trainer=sweep.trainer_ref(),
+            address=sweep.cluster.address,
+            workers=sweep.cluster.workers,
+            smallest=wanted[plan.scales[0].name],
+        )
     try:
         pool.start()
         pool.check(wanted)
@@ -204,11 +211,11 @@ def _finish(folder: RunFolder, ledger: Ledger, tracker: Tracker, ending: Ending,
     if not delivered:
         display.say(f"the tracking server has not got everything: run `scalesweep sync {folder.path}` when it answers")
     failed = [trial for trial in ledger.history.trials.values() if trial.state is TrialState.FAILED]
-    if failed or ending is Ending.FAILED:
-        last = ledger.history.of(Closed)[-1].message or failed[-1].message
-        display.say(f"{len(failed)} trials could not be completed; the last said:\n{last}")
-        return 1
-    return 0
+    if ending is Ending.FAILED:
+        display.say(f"ended early, since the same error came again and again:\n{ledger.history.of(Closed)[-1].message}")
+    elif failed:
+        display.say(f"{len(failed)} trials could not be completed; the last said:\n{failed[-1].message}")
+    return 1 if failed or ending is Ending.FAILED else 0
 
 
 def _conclude(folder: RunFolder, ledger: Ledger, tracker: Tracker) -> Outcome:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator.config import nearest
 from orchestrator.counts import complete
 from orchestrator.laws.optimum import seed_noise
 from orchestrator.laws.predict import Context
@@ -17,6 +16,7 @@ from orchestrator.runfolder import software_version
 from orchestrator.tables import BatchUnit, ParamsCount, TableOptions, read_table
 from orchestrator.where import check_names, parse_where
 from search_spaces.errors import InputError, MissingColumnError
+from search_spaces.nearest import nearest
 
 MLFLOW = "mlflow:"
 # What 6 N D counts, by what N counts.

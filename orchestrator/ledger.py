@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from orchestrator.files import append
 from orchestrator.trial import Reason, Trial, TrialState
-from search_spaces.errors import RunFolderError
+from search_spaces.errors import RunFolderError, ScalesweepError
 from search_spaces.space import HyperParameters
 from trainers.api import Cause, TrialResult
 
@@ -182,10 +182,15 @@ class Ledger:
     def open(cls, folder: Path) -> Self:
         """Take the run folder's ledger, making both if need be.
 
-        Raises RunFolderError where another driver has it, or a line inside is damaged.
+        Raises RunFolderError where another driver has it, it cannot be written, or a line inside is damaged.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = _lock(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = _lock(folder)
+        except OSError as error:
+            raise RunFolderError(
+                f"run folder {folder} cannot be written ({error.strerror}); choose another one with --dir"
+            ) from error
         path = folder / "ledger.jsonl"
         try:
             whole, history = _replay(path)
@@ -226,11 +231,27 @@ def read(folder: Path) -> History:
     return _replay(path)[1]
 
 
+def in_use(folder: Path) -> bool:
+    """Whether a driver has the run folder now."""
+    try:
+        handle = os.open(folder / "driver.lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(handle)
+
+
 def _lock(folder: Path) -> int:
     handle = os.open(folder / "driver.lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         owner = os.read(handle, 64).decode(errors="replace").strip()
         os.close(handle)
         raise RunFolderError(
@@ -250,7 +271,7 @@ def _replay(path: Path) -> tuple[int, History]:
     for number, line in enumerate(content[:whole].splitlines(), start=1):
         try:
             history.apply(_decode(line))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, ScalesweepError) as error:
             raise RunFolderError(
                 f"{path}: line {number} is damaged ({error}); restore the file from a copy, "
                 f"or cut it before line {number} to go on from there"

@@ -126,7 +126,10 @@ class WorkerPool(Protocol):
         """How many attempts are running."""
 
     def has_room(self, resources: Resources) -> bool:
-        """Whether an attempt with these resources would start at once."""
+        """Whether an attempt with these resources would start at once.
+
+        A no holds room for it for some seconds: ask only for a trial that there is.
+        """
 
     def submit(self, assignment: Assignment) -> str:
         """Start an attempt; returns a name for its worker. Only after `has_room` said so."""

@@ -79,7 +79,7 @@ def forecast_of(search: Search, trials: Sequence[Trial], folder: RunFolder) -> F
     return Forecast(
         settings=_settings(said, search),
         runs_used=len({record.run_id for record in records}),
-        prediction=as_json(said),
+        prediction=_storable(said),
     )
 
 
@@ -103,13 +103,18 @@ def as_json(said: Prediction) -> dict[str, Any]:
     return {**quantities, "warnings": list(said.warnings)}
 
 
+def _storable(said: Prediction) -> dict[str, Any]:
+    """As `as_json`, with None for what is no finite number: the ledger is strict JSON."""
+    return {name: lawfile.plain(found) for name, found in as_json(said).items()}
+
+
 def from_json(body: Mapping[str, Any]) -> Prediction:
     """The inverse of `as_json`; what is no quantity is left out."""
     return Prediction(
         quantities={
             name: PredictedQuantity(**found)
             for name, found in body.items()
-            if isinstance(found, Mapping) and "value" in found
+            if isinstance(found, Mapping) and found.get("value") is not None
         },
         warnings=tuple(body.get("warnings", ())),
     )

@@ -103,5 +103,5 @@ def as_text(shown: Preview) -> str:
     )
     lines.append("")
     lines.append("What this design can tell:")
-    lines += [f"  {'yes' if law.yes else 'no ':<4}{law.law:<18}{law.reason}" for law in shown.identifiable]
+    lines += [f"  {'yes' if law.yes else 'no ':<4}{law.law:<32}{law.reason}" for law in shown.identifiable]
     return "\n".join(lines)

@@ -44,7 +44,7 @@ class SweepStatus:
     """The whole sweep. `seconds_left` comes from the measured FLOP rate; None before there is one."""
 
     sweep: str
-    state: str  # running or interrupted, done, stopped, failed
+    state: str  # open (it runs, or `run` goes on with it), done, stopped or failed
     searches: tuple[SearchStatus, ...]
     planned: int
     counts: Mapping[TrialState, int]
@@ -67,13 +67,13 @@ class SweepStatus:
 def sweep_status(plan: SweepPlan, history: History, *, now: float) -> SweepStatus:
     """Where the sweep stands at a time (seconds since 1970)."""
     trials = list(history.trials.values())
-    closed = history.of(Closed)
+    closed = _closed(history)
     occupancy = _occupancy(history, now)
     done = sum(_flops(plan, trial) for trial in trials if trial.state.ended)
     planned = float(plan.flops())
     return SweepStatus(
         sweep=plan.name,
-        state=closed[-1].how if closed else "open",
+        state=closed.how if closed else "open",
         searches=tuple(_search_status(search, [t for t in trials if t.of(search)]) for search in plan.searches),
         planned=plan.trials,
         counts=dict(Counter(trial.state for trial in trials)),
@@ -85,8 +85,14 @@ def sweep_status(plan: SweepPlan, history: History, *, now: float) -> SweepStatu
         flops_done=done,
         flops_planned=planned,
         seconds_left=_seconds_left(plan, trials, occupancy.slots, now),
-        message=closed[-1].message if closed else "",
+        message=closed.message if closed else "",
     )
+
+
+def _closed(history: History) -> Closed | None:
+    """How the sweep ended, unless a driver has opened it again since."""
+    last = next((event for event in reversed(history.events) if isinstance(event, Opened | Closed)), None)
+    return last if isinstance(last, Closed) else None
 
 
 def as_json(status: SweepStatus) -> dict[str, Any]:

@@ -158,12 +158,11 @@ class Sweep:
         for trial in self._unfinished():
             if self._not_before.get(trial.key, 0.0) <= now and self._has_room(self._search(trial)):
                 return trial
-        for propose in (self._propose, self._replicate):
+        for wanted, propose in ((self._wants_trial, self._propose), (self._wants_replicate, self._replicate)):
             for search in self.plan.searches:
-                if self._has_room(search):
-                    proposal = propose(search)
-                    if proposal is not None:
-                        return self._adopt(search, proposal)
+                # In this order: a pool holds room for a shape that it had to refuse.
+                if wanted(search) and self._has_room(search):
+                    return self._adopt(search, propose(search))
         return None
 
     def _has_room(self, search: Search) -> bool:
@@ -174,30 +173,39 @@ class Sweep:
 
     def _unproposed(self, search: Search) -> bool:
         """Whether the search has proposals or replicates still to come."""
-        found = self.of(search)
-        searched = [trial for trial in found if trial.reason is not Reason.REPLICATE]
-        replicates = len(found) - len(searched)
-        best = best_trial(searched)
-        return len(searched) < search.trials or (best is not None and replicates < search.seeds - 1)
+        return len(self._searched(search)) < search.trials or self._lacks_replicates(search)
 
-    def _propose(self, search: Search) -> Proposal | None:
-        searched = [trial for trial in self.of(search) if trial.reason is not Reason.REPLICATE]
-        if len(searched) >= search.trials or (search.held_out and self._predicted(search) is None):
-            return None
+    def _searched(self, search: Search) -> list[Trial]:
+        return [trial for trial in self.of(search) if trial.reason is not Reason.REPLICATE]
+
+    def _wants_trial(self, search: Search) -> bool:
+        """Whether the search has a trial to propose now. A held-out one waits until it was predicted."""
+        return len(self._searched(search)) < search.trials and not (search.held_out and self._predicted(search) is None)
+
+    def _propose(self, search: Search) -> Proposal:
+        searched = self._searched(search)
         if search.held_out and not searched:
             settings = self._predicted_settings(search)
             if settings is not None:
                 return Proposal(settings=settings, reason=Reason.PREDICTED)
         return self.ports.proposer.ask(search, len(searched), self._neighbour_best(search))
 
-    def _replicate(self, search: Search) -> Proposal | None:
-        """The best settings again, once the search is over: their spread is the noise of a run."""
-        found = self.of(search)
-        searched = [trial for trial in found if trial.reason is not Reason.REPLICATE]
-        done = len(searched) >= search.trials and all(trial.state.ended for trial in searched)
-        best = best_trial(searched)
-        if not done or best is None or len(found) - len(searched) >= search.seeds - 1:
-            return None
+    def _wants_replicate(self, search: Search) -> bool:
+        """Whether the search is over, has a best trial, and has not had all of its replicates."""
+        searched = self._searched(search)
+        over = len(searched) >= search.trials and all(trial.state.ended for trial in searched)
+        return over and self._lacks_replicates(search)
+
+    def _lacks_replicates(self, search: Search) -> bool:
+        searched = self._searched(search)
+        replicates = len(self.of(search)) - len(searched)
+        return best_trial(searched) is not None and replicates < search.seeds - 1
+
+    def _replicate(self, search: Search) -> Proposal:
+        """The best settings again: their spread is the noise of a run. Raises ScalesweepError where none is best."""
+        best = best_trial(self._searched(search))
+        if best is None:
+            raise ScalesweepError(f"search {search.name} has no completed trial to repeat")
         return Proposal(settings=best.settings, reason=Reason.REPLICATE)
 
     def _neighbour_best(self, search: Search) -> HyperParameters | None:
@@ -257,7 +265,8 @@ class Sweep:
 
     def _handle(self, event: PoolEvent) -> None:
         trial = self.trials[event.key]
-        if event.attempt != trial.attempt:  # a worker that was given up and came back: fenced off
+        # A worker that was given up and came back is fenced off, and an end that comes twice is one end.
+        if event.key not in self._active or event.attempt != trial.attempt:
             return
         if isinstance(event, PointsArrived):
             patiently(lambda: write_points(self.folder, event.key, event.attempt, event.points))
@@ -322,14 +331,10 @@ class Sweep:
         """Search trials of what is not held out. Replicates fill slots meanwhile, and come too late to count."""
         for other in self.plan.searches:
             if not other.held_out:
-                yield from (trial for trial in self.of(other) if trial.reason is not Reason.REPLICATE)
+                yield from self._searched(other)
 
     def _searched_below(self) -> bool:
-        return all(
-            sum(trial.reason is not Reason.REPLICATE for trial in self.of(search)) >= search.trials
-            for search in self.plan.searches
-            if not search.held_out
-        )
+        return all(len(self._searched(search)) >= search.trials for search in self.plan.searches if not search.held_out)
 
     def _write_down(self, search: Search, future: Future[Forecast]) -> None:
         try:

@@ -80,7 +80,7 @@ def open_table(path: Path) -> TableFile:
             return TableFile(names=stream.schema.names, load=lambda wanted: _read_csv(path, wanted))
     except FileNotFoundError as error:
         raise InputError("there is no such file; give a CSV or Parquet table") from error
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise _unreadable(error) from error
 
 
@@ -88,7 +88,7 @@ def load_columns(file: TableFile, wanted: Sequence[str]) -> Columns:
     """Load these columns. Raises InputError where the file is damaged, empty or too long."""
     try:
         table = file.load(wanted)
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise _unreadable(error) from error
     if table.num_rows == 0:
         raise InputError("it has a header and no rows; give a table with a row for each run")

@@ -8,12 +8,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config import nearest
 from orchestrator.counts import complete
 from orchestrator.laws.records import CANONICAL_COLUMNS, RunRecord
 from orchestrator.table_columns import TableFile, load_columns, open_table
 from orchestrator.where import Value, parse_where
 from search_spaces.errors import InputError
+from search_spaces.nearest import nearest
 
 # What a table may hold beside what a record does: a count of params, and the batch in sequences.
 COLUMNS = (*CANONICAL_COLUMNS, "total_params", "batch_size")

@@ -195,7 +195,7 @@ def _read_experiment(experiment: str, columns: Mapping[str, str]) -> Sequence[Ru
 
 def _law_set(path: Path, group: str | None) -> LawSet:
     from orchestrator import lawfile
-    from orchestrator.config import nearest
+    from search_spaces.nearest import nearest
 
     sets = lawfile.read(path)
     if group in sets:

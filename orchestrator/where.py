@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from orchestrator.config import nearest
 from search_spaces.errors import InputError
+from search_spaces.nearest import nearest
 
 Value = float | str | None
 Row = Mapping[str, Value]

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from trainers.api import Cause, Session, TrialFailed, TrialPaused, TrialSpec
 from trainers.curve_file import CurveFile
@@ -39,6 +39,12 @@ class CommandOptions(Options):
     env: Mapping[str, str] = {}
     timeout_s: float | None = Field(default=None, gt=0)
     version: str | None = None
+
+    @field_validator("command")
+    @classmethod
+    def _is_a_command(cls, command: str) -> str:
+        words_of(command)
+        return command
 
 
 class CommandTrainer:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from search_spaces.errors import InputError
+from trainers.explain import explain
 
 
 class Options(BaseModel):
@@ -16,6 +16,20 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
+
+def whole(value: object) -> object:
+    """YAML reads 1e6 as text or as a float, and pydantic takes yes for 1; a whole number is meant."""
+    if isinstance(value, bool):
+        raise ValueError("it should be a whole number")  # noqa: TRY004 - pydantic reports ValueErrors
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Count = Annotated[int, BeforeValidator(whole), Field(ge=1)]
 
 _Options = TypeVar("_Options", bound=Options)
 
@@ -25,18 +39,4 @@ def read_options(model: type[_Options], options: Mapping[str, object], trainer: 
     try:
         return model.model_validate(dict(options))
     except ValidationError as error:
-        raise InputError(f"trainer {trainer!r}: {_first(error.errors(), model)}") from error
-
-
-def _first(errors: list[Any], model: type[Options]) -> str:
-    # A misspelt key that is needed is also missing: the misspelling is the news.
-    problem = min(errors, key=lambda error: error["type"] != "extra_forbidden")
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = sorted(model.model_fields)
-        nearest = difflib.get_close_matches(where, known, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"it knows {', '.join(known)}"
-        return f"unknown option {where!r}; {hint}"
-    if problem["type"] == "missing":
-        return f"option {where!r} is missing"
-    return f"{where} is {problem['input']!r}: {problem['msg']}"
+        raise InputError(f"trainer {trainer!r}: {explain(error, model)}") from error

@@ -17,7 +17,6 @@ from orchestrator.laws.loss_points import (
     FLOPS_PER_PARAM_TOKEN,
     LossPoints,
     Parameters,
-    distinct,
     loss_points,
     need,
     offset_interval,
@@ -69,7 +68,7 @@ def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0
     need(NAME, {"sizes": (points.scales, 3), "token counts": (horizons, 3), "points": (len(points.loss), 6)})
     quantities = np.stack([points.params, points.tokens])
     fitted = VariableProjection(SumOfPowers(quantities=quantities, loss=points.loss, shared=(0, 1)))
-    weights = replicate_weights(points.units, draws, seed, lambda w: _enough(w, points))
+    weights = replicate_weights(points.units, draws, seed)
     replicates = fitted.refit(Samples.weighted(weights))
     values = {name: float(column[0]) for name, column in _parameters(fitted.best).items()}
     drawn = _parameters(replicates)
@@ -90,12 +89,6 @@ def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0
     )
 
 
-def _enough(weights: Floats, points: LossPoints) -> npt.NDArray[np.bool_]:
-    determined = (distinct(weights, points.params) >= 3) & (distinct(weights, points.tokens) >= 3)
-    enough: npt.NDArray[np.bool_] = determined & ((weights > 0).sum(axis=1) >= PARAMETERS)
-    return enough
-
-
 def _parameters(solutions: Solutions) -> dict[str, Floats]:
     (A, B), (alpha, beta) = solutions.coefficients.T, solutions.exponents.T
     return {"E": solutions.offset, "A": A, "B": B, "alpha": alpha, "beta": beta, "a": beta / (alpha + beta)}
@@ -110,11 +103,12 @@ def _degrees(points: LossPoints) -> float:
 def _estimates(
     values: dict[str, float], drawn: dict[str, Floats], *, confidence: float, dof: float
 ) -> dict[str, Estimate]:
-    makers = {"E": offset_interval, "a": interval}
-    return {
-        name: makers.get(name, positive_interval)(value, drawn[name], confidence=confidence, dof=dof)
-        for name, value in values.items()
+    found = {
+        name: positive_interval(value, drawn[name], confidence=confidence, dof=dof) for name, value in values.items()
     }
+    found["E"] = offset_interval(values["E"], drawn["E"], confidence=confidence, dof=dof)
+    found["a"] = interval(values["a"], drawn["a"], confidence=confidence, dof=dof)
+    return found
 
 
 def _weaknesses(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from orchestrator.laws.budgets import Budget, budgets
 from orchestrator.laws.isoflop_akima import akima_minimum
-from orchestrator.laws.loss_points import LossPoints, distinct, need, replicate_weights
+from orchestrator.laws.loss_points import LossPoints, need, replicate_weights
 from orchestrator.laws.newton import Samples
 from orchestrator.laws.result import Floats
 from orchestrator.laws.run_noise import shifted_samples
@@ -42,6 +42,11 @@ class Frontier:
     def units(self) -> int:
         """Number of exchangeable units."""
         return len(set(self.runs))
+
+    @property
+    def measured(self) -> bool:
+        """Whether the points are measurements, not read from curves."""
+        return all(budget.measured for budget in self.budgets)
 
     @property
     def reasons(self) -> list[str]:
@@ -82,15 +87,14 @@ def frontier_samples(points: LossPoints, front: Frontier, draws: int, seed: int,
     Measured frontiers are resampled by the runs that hold them; those read from curves get other noise,
     and a point counts in a sample where it still lies between the sizes.
     """
-    if any(not budget.measured for budget in front.budgets):
+    if not front.measured:
         _, log_loss = _minima(front.budgets, shifted_samples(points, draws, seed))
         inner = np.isfinite(log_loss)
         shifts = np.where(inner, log_loss - np.log(front.loss), 0.0)
         enough = inner.sum(axis=1) >= fewest
         samples = Samples(weights=inner[enough].astype(float), shifts=shifts[enough])
     else:
-        weights = replicate_weights(front.runs, draws, seed, lambda w: distinct(w, front.flops) >= fewest)
-        samples = Samples.weighted(weights)
+        samples = Samples.weighted(replicate_weights(front.runs, draws, seed))
     need("frontier", {"samples with enough budgets": (len(samples), 2)})
     return samples
 

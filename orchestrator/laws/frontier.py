@@ -58,7 +58,7 @@ def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0
     fitted = _fitted(front.flops, front.loss)
     replicates = fitted.refit(samples)
     drawn = _parameters(replicates)
-    dof = float(max(front.units - PARAMETERS, 1))
+    dof = float(max((front.units if front.measured else points.runs) - PARAMETERS, 1))
     parameters = {
         name: _estimate(name, float(value[0]), drawn[name], confidence, dof)
         for name, value in _parameters(fitted.best).items()

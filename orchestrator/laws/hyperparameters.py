@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from orchestrator.laws.optimum import Edge, OptimumFit, coordinate_errors, fit_optima, interior
+from orchestrator.laws.optimum import Edge, OptimumFit, coordinate_errors, fit_optima
 from orchestrator.laws.power_law import LEAST_POINTS, Optima, PowerLaw, fit_power_law, identifiable_terms
 from orchestrator.laws.records import RunRecord
 from orchestrator.laws.result import Estimate, FittedLaw, Floats, Status
 from orchestrator.laws.selection import SAME_COUNT, Selection, group_cells, present, select, share_runs
-from orchestrator.laws.surface import Ints
+from orchestrator.laws.surface_form import Ints
+from orchestrator.laws.targets import Target, targets
 
 NAME = "hyperparameters"
 COLUMNS = ("params", "tokens", "loss", "learning_rate")
@@ -32,20 +33,8 @@ MOST_EDGES = 1 / 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Target:
-    """One law to fit: the optima's logarithms are `value` and their errors `errors` (draws, cells)."""
-
-    name: str
-    value: Floats
-    covariance: Floats
-    edge: Ints
-    errors: Floats
-    cells: Ints  # which cells of the fit the rows are
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Fitted:
-    target: _Target
+    target: Target
     data: Optima
     law: PowerLaw
 
@@ -74,7 +63,7 @@ def fit_laws_through(
     kept = _spaced(optima)
     errors = coordinate_errors(optima, draws, rng)[:, kept]
     fits = {setting: _fit_setting(optima, setting, kept, errors) for setting in optima.settings}
-    fitted = [found for found in fits.values() if found is not None]
+    fitted = [forms[0] for forms in fits.values() if forms]
     chance = rng.random(draws)
     parameters: dict[str, Estimate] = {}
     samples: dict[str, Floats] = {}
@@ -98,7 +87,7 @@ def fit_laws_through(
         tables={
             "optima": optima.rows(),
             "curvature": optima.curvature_rows(),
-            "laws": [_law_row(found) for found in fitted],
+            "laws": [_law_row(form, forms[0]) for forms in fits.values() for form in forms],
         },
     )
 
@@ -120,87 +109,10 @@ def _spaced(optima: OptimumFit) -> Ints:
     return np.array(kept[::-1])
 
 
-def _edges(optima: OptimumFit, setting: str, kept: Ints) -> Ints:
-    signs = {Edge.LOW: -1, Edge.HIGH: 1}
-    found = [optima.optima[number].settings[setting] for number in kept]
-    return np.array([signs[edge] if isinstance(edge, Edge) else 0 for edge in found])
-
-
-def _targets(optima: OptimumFit, setting: str, kept: Ints, errors: Floats) -> list[_Target]:
-    """What a law may be fitted to: the setting itself; for beta2 its half-life in tokens or 1 - beta2."""
-    index = optima.settings.index(setting)
-    edge = _edges(optima, setting, kept)
-    place = _clipped(optima, setting, kept)
-    own = _Target(
-        name=setting,
-        value=place,
-        covariance=optima.surface.centre_covariance(index)[np.ix_(kept, kept)],
-        edge=edge,
-        errors=errors[:, :, index],
-        cells=kept,
-    )
-    if setting != "beta2":
-        return [own]
-    return [_half_life(optima, own, errors), _one_minus(own)]
-
-
-def _clipped(optima: OptimumFit, setting: str, kept: Ints) -> Floats:
-    """Optima as coordinates; those on an edge as the bound that put them there."""
-    index = optima.settings.index(setting)
-    bounds = np.array([interior(optima.cells[number], setting) for number in kept])
-    return np.asarray(np.clip(optima.surface.centre[kept, index], bounds[:, 0], bounds[:, 1]))
-
-
-def _one_minus(steps: _Target) -> _Target:
-    """log(1 - beta2) from the logarithm of the half-life in steps, errors by its slope."""
-    half_life = np.exp(steps.value)
-    forgotten = -np.expm1(-math.log(2) / half_life)
-    slope = -math.log(2) / half_life * (1 - forgotten) / forgotten
-    return _Target(
-        name="one_minus_beta2",
-        value=np.log(forgotten),
-        covariance=steps.covariance * np.outer(slope, slope),
-        edge=-steps.edge,
-        errors=steps.errors * slope,
-        cells=steps.cells,
-    )
-
-
-def _half_life(optima: OptimumFit, steps: _Target, errors: Floats) -> _Target:
-    """The half-life in tokens: steps times the cell's best batch (its usual one where batch was not fitted)."""
-    if "batch_tokens" not in optima.settings:
-        batch = [np.median([math.log(run.batch_tokens or 1.0) for run in optima.cells[n].runs]) for n in steps.cells]
-        value, covariance, noise = steps.value + np.array(batch), steps.covariance, steps.errors
-        return _Target(
-            name="beta2_half_life", value=value, covariance=covariance, edge=steps.edge, errors=noise, cells=steps.cells
-        )
-    index = optima.settings.index("batch_tokens")
-    rows = np.flatnonzero(_edges(optima, "batch_tokens", steps.cells) == 0)
-    cells = steps.cells[rows]
-    return _Target(
-        name="beta2_half_life",
-        value=steps.value[rows] + optima.surface.centre[cells, index],
-        covariance=_sum_covariance(optima, cells, index),
-        edge=steps.edge[rows],
-        errors=(steps.errors + errors[:, :, index])[:, rows],
-        cells=cells,
-    )
-
-
-def _sum_covariance(optima: OptimumFit, cells: Ints, batch: int) -> Floats:
-    """Covariance over cells of log half-life in steps plus log batch tokens."""
-    count, settings = optima.surface.centre.shape
-    first = count + settings * cells
-    own, other = first + optima.settings.index("beta2"), first + batch
-    full = optima.surface.covariance
-    return np.asarray(
-        full[np.ix_(own, own)] + full[np.ix_(other, other)] + full[np.ix_(own, other)] + full[np.ix_(other, own)]
-    )
-
-
-def _fit_setting(optima: OptimumFit, setting: str, kept: Ints, errors: Floats) -> _Fitted | None:
+def _fit_setting(optima: OptimumFit, setting: str, kept: Ints, errors: Floats) -> list[_Fitted]:
+    """The law of a setting in each of its forms, the one that predicts held-out cells best first."""
     found = []
-    for target in _targets(optima, setting, kept, errors):
+    for target in targets(optima, setting, kept, errors):
         cells = [optima.cells[number] for number in target.cells]
         data = Optima(
             log_params=np.log([cell.params for cell in cells]),
@@ -214,7 +126,7 @@ def _fit_setting(optima: OptimumFit, setting: str, kept: Ints, errors: Floats) -
         law = fit_power_law(data)
         if law is not None:
             found.append(_Fitted(target=target, data=data, law=law))
-    return min(found, key=lambda each: each.law.held_out, default=None)
+    return sorted(found, key=lambda each: each.law.held_out)
 
 
 def _coefficient_draws(found: _Fitted, draws: int, chance: Floats, rng: np.random.Generator) -> Floats:
@@ -277,16 +189,16 @@ def _form(fitted: Sequence[_Fitted]) -> str:
     return "; ".join(lines)
 
 
-def _weaknesses(optima: OptimumFit, fits: dict[str, _Fitted | None]) -> list[str]:
+def _weaknesses(optima: OptimumFit, fits: dict[str, list[_Fitted]]) -> list[str]:
     words = [f"{name} made no difference within its tried range" for name in optima.flat]
     scales = len({cell.scale for cell in optima.cells})
     if scales < ENOUGH_SCALES:
         words.append(f"{scales} scale{'s' * (scales > 1)}; {ENOUGH_SCALES} or more are wanted")
-    for setting, found in fits.items():
+    for setting, forms in fits.items():
         on_edge = sum(isinstance(optimum.settings[setting], Edge) for optimum in optima.optima)
         if on_edge > MOST_EDGES * len(optima.optima):
             words.append(f"{setting}: {on_edge} of {len(optima.optima)} optima lie on an edge of what was tried")
-        if found is None:
+        if not forms:
             words.append(f"{setting}: optima inside the tried range at fewer than {LEAST_POINTS} scales; no law")
     return words
 
@@ -304,9 +216,10 @@ def _valid(optima: OptimumFit) -> dict[str, tuple[float, float]]:
     return {name: (min(column), max(column)) for name, column in values.items() if column}
 
 
-def _law_row(found: _Fitted) -> dict[str, Any]:
+def _law_row(found: _Fitted, chosen: _Fitted) -> dict[str, Any]:
     return {
         "law": found.target.name,
+        "chosen": found is chosen,
         "terms": list(found.law.terms),
         "cells": int(found.law.used.size),
         "edges": int((found.data.edge != 0).sum()),

@@ -81,7 +81,7 @@ def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0
 
 def _samples(points: LossPoints, found: Sequence[Budget], draws: int, seed: int) -> Samples:
     if all(budget.measured for budget in found):
-        return Samples.weighted(replicate_weights(points.units, draws, seed, lambda w: np.ones(len(w), bool)))
+        return Samples.weighted(replicate_weights(points.units, draws, seed))
     shifts = shifted_samples(points, draws, seed)
     return Samples(weights=np.ones_like(shifts), shifts=shifts)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from scipy.interpolate import Akima1DInterpolator
+from scipy.stats import chi2
 
 from orchestrator.laws.allocation import FORM, Minima, estimates, lines, optimal_params, optimal_tokens
 from orchestrator.laws.budgets import FEWEST_BUDGETS, FEWEST_SIZES, Budget, budgets, too_few_sizes
@@ -31,6 +32,7 @@ COLUMNS = ("params", "tokens", "loss")
 SEED_NOISE = 0.002
 GRID_POINTS = 25  # points of the fine grid per gap between two sizes
 SPREAD_FLOOR = 0.33  # least error of an optimum, in gaps between two sizes
+CHANCE = 0.01  # the scatter of the minima is too large if chance makes so much more rarely than this. A guess
 SURVIVING = 0.5  # a budget counts while so many of its copies have an inner minimum
 
 
@@ -56,6 +58,7 @@ def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0
     parameters = estimates(values, drawn, confidence=confidence, dof=None)
     reasons = too_few_scales(points.scales) + too_few_sizes([b for b, used in zip(found, inside, strict=True) if used])
     reasons += too_wide({name: parameters[name] for name in ("a", "b")})
+    reasons += _scattered(optimal_params(values, np.exp(log_flops)), medians.log_params[0], errors[0])
     return FittedLaw(
         name=NAME,
         form=FORM,
@@ -120,6 +123,17 @@ def _errors(found: Sequence[Budget], copies: Minima, alive: Floats) -> Floats:
             gap = GRID_POINTS * np.ptp(np.log(sizes)) / (GRID_POINTS * (len(sizes) - 1) - 1)
             errors[row, at] = max(float(np.nanstd(column[:, at])), SPREAD_FLOOR * gap) / alive[at]
     return errors
+
+
+def _scattered(line: Floats, log_params: Floats, errors: Floats) -> list[str]:
+    """A reason where the minima lie further from the law than their errors allow."""
+    inside = np.isfinite(log_params)
+    squares = float((((log_params - np.log(line))[inside] / errors[inside]) ** 2).sum())
+    free = int(inside.sum()) - 2
+    if chi2.sf(squares, free) >= CHANCE:
+        return []
+    factor = np.sqrt(squares / free)
+    return [f"the minima scatter {factor:.2g} times as much as seed noise of {SEED_NOISE:g} explains: trust `isoflop`"]
 
 
 def _table(found: Sequence[Budget], medians: Minima, errors: Floats, inside: np.ndarray) -> list[dict[str, Any]]:

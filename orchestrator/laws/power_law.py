@@ -15,10 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
-from scipy.optimize import minimize_scalar
 
 from orchestrator.laws.result import Floats
-from orchestrator.laws.surface import Ints
+from orchestrator.laws.surface_form import Ints
 
 Bools = npt.NDArray[np.bool_]
 
@@ -32,7 +31,8 @@ SCALE_PART = 0.5  # of the law's own scatter that a scale's cells share: a guess
 # dropped though it is real biases the others, and their intervals do not know.
 HANDICAP = 1.1
 CENSORED_ROUNDS = 8
-LARGEST_SCATTER = 3.0  # in log units: a factor of 20
+# Scatters to choose from, in log units: up to a factor of 20.
+SCATTERS = np.concatenate([[0.0], np.geomspace(0.01, 3.0, 24)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ def _fit(data: Optima, terms: tuple[str, ...], used: Ints) -> PowerLaw:
     centred: Floats = _design(data, terms)[used] - centre
     value: Floats = np.asarray(data.value[used])
     scatter = _scatter(data, centred, used)
-    inverse: Floats = np.asarray(np.linalg.inv(_error_covariance(data, used, scatter)))
+    inverse: Floats = np.asarray(np.linalg.inv(_error_covariance(data, used, np.asarray(scatter))))
     information = np.linalg.inv(centred.T @ inverse @ centred)
     weights = information @ centred.T @ inverse
     coefficients = weights @ value
@@ -174,27 +174,25 @@ def _fit(data: Optima, terms: tuple[str, ...], used: Ints) -> PowerLaw:
     )
 
 
-def _error_covariance(data: Optima, used: Ints, scatter: float) -> Floats:
+def _error_covariance(data: Optima, used: Ints, scatter: Floats | float) -> Floats:
+    """Covariance (..., n, n) of the used optima around the line, for scatters (...)."""
     same = data.scale[used][:, None] == data.scale[used][None, :]
     own = SCALE_PART * same + (1 - SCALE_PART) * np.eye(used.size)
-    return np.asarray(data.covariance[np.ix_(used, used)] + scatter**2 * own + 1e-12 * np.eye(used.size))
+    known = data.covariance[np.ix_(used, used)] + 1e-12 * np.eye(used.size)
+    return np.asarray(known + np.square(scatter)[..., None, None] * own)
 
 
 def _scatter(data: Optima, centred: Floats, used: Ints) -> float:
-    """The law's own standard deviation in log units, by restricted maximum likelihood."""
+    """The law's own standard deviation in log units, by restricted maximum likelihood over SCATTERS."""
     value = data.value[used]
-
-    def cost(scatter: float) -> float:
-        covariance = _error_covariance(data, used, scatter)
-        inverse = np.linalg.inv(covariance)
-        information = centred.T @ inverse @ centred
-        residual = value - centred @ np.linalg.solve(information, centred.T @ inverse @ value)
-        return float(
-            np.linalg.slogdet(covariance)[1] + np.linalg.slogdet(information)[1] + residual @ inverse @ residual
-        )
-
-    found = minimize_scalar(cost, bounds=(0.0, LARGEST_SCATTER), method="bounded", options={"xatol": 1e-3})
-    return float(found.x) if found.fun < cost(0.0) else 0.0
+    covariance = _error_covariance(data, used, SCATTERS)
+    inverse = np.linalg.inv(covariance)
+    information = centred.T @ inverse @ centred
+    solution = np.linalg.solve(information, (centred.T @ inverse @ value)[..., None])[..., 0]
+    residual = value - solution @ centred.T
+    misfit = np.einsum("si,sij,sj->s", residual, inverse, residual)
+    cost = np.linalg.slogdet(covariance)[1] + np.linalg.slogdet(information)[1] + misfit
+    return float(SCATTERS[np.argmin(cost)])
 
 
 def _degrees(data: Optima, terms: tuple[str, ...], used: Ints) -> float:

@@ -15,12 +15,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from orchestrator.laws.result import Floats
-
-Ints = npt.NDArray[np.int64]
+from orchestrator.laws.surface_form import (
+    Ints,
+    Observations,
+    factor_of,
+    jacobian_of,
+    pooled_size,
+    predicted_excess,
+    warp,
+)
 
 # Part of a run's excess log loss that the form may get wrong: the first to assume, and those to choose
 # from. Its lower end keeps far runs from deciding. Guesses.
@@ -39,49 +45,41 @@ TOLERANCE = 1e-7
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observations:
-    """Runs: coordinates (n, k), learning rate first; log loss (n,); numbers of cell and run (n,)."""
-
-    coordinates: Floats
-    log_loss: Floats
-    cell: Ints
-    run: Ints
-
-    @property
-    def cells(self) -> int:
-        """Number of cells; each has at least one run."""
-        return int(self.cell.max()) + 1
-
-    @property
-    def settings(self) -> int:
-        """Number of coordinates."""
-        return int(self.coordinates.shape[1])
-
-
-@dataclass(frozen=True, kw_only=True)
 class Surface:
     """A fitted surface: `floor` (cells,), `centre` (cells, k), curvature (k, k), skew.
 
     `covariance` is that of all floors, then all centres cell by cell; `noise` is the standard
     deviation of log loss at the optimum; `shared` the part of it that one run's readings
-    share; `curvature_stderr` (k,) is relative.
+    share; `misfit` the part of a run's excess that the form gets wrong.
     """
 
     floor: Floats
     centre: Floats
     curvature: Floats
-    curvature_stderr: Floats
     skew: float
     covariance: Floats
     noise: float
+    misfit: float
     shared: float
     dof: float
 
     def excess(self, offsets: Floats) -> Floats:
         """Log loss above the floor at coordinates minus the centre, shape (..., k)."""
         warped = offsets.copy()
-        warped[..., 0] = _warp(offsets[..., 0], self.skew)
+        warped[..., 0] = warp(offsets[..., 0], self.skew)
         return np.asarray(0.5 * np.einsum("...i,ij,...j->...", warped, self.curvature, warped))
+
+    def evidence(self, data: Observations, setting: int) -> float:
+        """F ratio of a setting: what it explains of the data in units of noise, a parameter; about 1 by chance."""
+        offsets = data.coordinates - self.centre[data.cell]
+        without = offsets.copy()
+        without[:, setting] = 0.0
+        excess = self.excess(offsets)
+        part = excess - self.excess(without)
+        weight = 1 / (self.noise**2 + (self.misfit * excess) ** 2)
+        mean = np.bincount(data.cell, weight * part) / np.bincount(data.cell, weight)
+        explained = float((weight * (part - mean[data.cell]) ** 2).sum())
+        return float(explained / (self.floor.size + self.centre.shape[1]))
 
     def centre_covariance(self, setting: int) -> Floats:
         """Covariance (cells, cells) of one coordinate of the centres."""
@@ -156,15 +154,10 @@ def _start(data: Observations) -> Floats:
     excess = np.clip(data.log_loss - floor[data.cell], 0, None)
     spread = np.maximum((offsets**2).mean(axis=0), 1e-6)
     curvature = np.maximum(2 * excess.mean() / spread / settings, 1e-6)
-    pooled = np.zeros(_pooled_size(settings))
+    pooled = np.zeros(pooled_size(settings))
     pooled[:settings] = 0.5 * np.log(curvature)
     pooled[-1] = 0.2
     return np.concatenate([floor, centre.ravel(), pooled])
-
-
-def _pooled_size(settings: int) -> int:
-    """Log diagonal of L, its part below the diagonal, the skew."""
-    return settings + settings * (settings - 1) // 2 + 1
 
 
 def _prior(data: Observations, start: Floats) -> _Prior:
@@ -173,10 +166,10 @@ def _prior(data: Observations, start: Floats) -> _Prior:
     middle = (data.coordinates.max(axis=0) + data.coordinates.min(axis=0)) / 2
     below = settings * (settings - 1) // 2
     mean = np.concatenate(
-        [np.zeros(cells), np.tile(middle, cells), start[-_pooled_size(settings) :][:settings], np.zeros(below), [0.0]]
+        [np.zeros(cells), np.tile(middle, cells), start[-pooled_size(settings) :][:settings], np.zeros(below), [0.0]]
     )
     cell_ranges = np.tile(1 / (CENTRE_PRIOR * ranges) ** 2, cells)
-    off_diagonal = 1 / np.exp(2 * start[-_pooled_size(settings) :][:settings].mean()) / LOG_CURVATURE_PRIOR**2
+    off_diagonal = 1 / np.exp(2 * start[-pooled_size(settings) :][:settings].mean()) / LOG_CURVATURE_PRIOR**2
     precision = np.concatenate(
         [
             np.zeros(cells),
@@ -187,69 +180,6 @@ def _prior(data: Observations, start: Floats) -> _Prior:
         ]
     )
     return _Prior(mean=mean, precision=precision)
-
-
-def _factor(pooled: Floats, settings: int) -> Floats:
-    lower = np.diag(np.exp(pooled[:settings]))
-    lower[np.tril_indices(settings, -1)] = pooled[settings:-1]
-    return np.asarray(lower)
-
-
-def _warp(offset: Floats, skew: float) -> Floats:
-    """sign(u) sqrt(2 (exp(k u) - 1 - k u)) / |k|, which is u to first order. Exponents are capped at 20."""
-    place = np.clip(skew * offset, -20, 20)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = 2 * (np.expm1(place) - place) / place**2
-    series = 1 + place / 3 + place**2 / 12
-    return np.asarray(offset * np.sqrt(np.where(np.abs(place) < 1e-3, series, ratio)))
-
-
-def _warp_slopes(offset: Floats, skew: float) -> tuple[Floats, Floats]:
-    """Derivatives of `_warp` by offset and by skew, by central differences."""
-    step = 1e-5
-    by_offset = (_warp(offset + step, skew) - _warp(offset - step, skew)) / (2 * step)
-    by_skew = (_warp(offset, skew + step) - _warp(offset, skew - step)) / (2 * step)
-    return by_offset, by_skew
-
-
-def _excess(data: Observations, theta: Floats) -> Floats:
-    cells, settings = data.cells, data.settings
-    pooled = theta[-_pooled_size(settings) :]
-    centre = theta[cells : cells + cells * settings].reshape(cells, settings)
-    warped = data.coordinates - centre[data.cell]
-    warped[:, 0] = _warp(warped[:, 0], float(pooled[-1]))
-    return np.asarray(0.5 * ((warped @ _factor(pooled, settings)) ** 2).sum(axis=1))
-
-
-def _jacobian(data: Observations, theta: Floats) -> sparse.csr_array:
-    """d(predicted log loss) / d(theta), (n, parameters)."""
-    cells, settings, count = data.cells, data.settings, data.log_loss.size
-    pooled = theta[-_pooled_size(settings) :]
-    factor, skew = _factor(pooled, settings), float(pooled[-1])
-    warped = data.coordinates - theta[cells : cells + cells * settings].reshape(cells, settings)[data.cell]
-    by_offset, by_skew = _warp_slopes(warped[:, 0], skew)
-    warped[:, 0] = _warp(warped[:, 0], skew)
-    projected = warped @ factor
-    slope = projected @ factor.T
-    rows, columns = np.tril_indices(settings, -1)
-    blocks = [
-        np.ones((count, 1)),
-        -slope * np.column_stack([by_offset, np.ones((count, settings - 1))]),
-        warped * projected * np.exp(pooled[:settings]),
-        warped[:, rows] * projected[:, columns],
-        (slope[:, 0] * by_skew)[:, None],
-    ]
-    first = cells + settings * cells
-    places = np.column_stack(
-        [
-            data.cell,
-            cells + settings * data.cell[:, None] + np.arange(settings),
-            np.broadcast_to(first + np.arange(_pooled_size(settings)), (count, _pooled_size(settings))),
-        ]
-    )
-    values = np.column_stack(blocks)
-    owners = np.repeat(np.arange(count), values.shape[1])
-    return sparse.csr_array((values.ravel(), (owners, places.ravel())), shape=(count, theta.size))
 
 
 def _huber(standardised: Floats) -> tuple[Floats, Floats]:
@@ -263,11 +193,11 @@ def _normal_equations(
     data: Observations, theta: Floats, prior: _Prior, errors: _Errors
 ) -> tuple[Floats, Floats, float]:
     """Gauss-Newton matrix, gradient and cost in units of noise."""
-    excess = _excess(data, theta)
+    excess = predicted_excess(data, theta)
     spread = errors.spread(excess)
     residual = (theta[data.cell] + excess - data.log_loss) / spread
     loss, weight = _huber(residual)
-    jacobian = sparse.diags_array(1 / spread) @ _jacobian(data, theta)
+    jacobian = sparse.diags_array(1 / spread) @ jacobian_of(data, theta)
     away = theta - prior.mean
     normal = (jacobian.T @ (sparse.diags_array(weight) @ jacobian)).toarray() + np.diag(prior.precision)
     gradient = jacobian.T @ (weight * residual) + prior.precision * away
@@ -276,12 +206,12 @@ def _normal_equations(
 
 
 def _degrees(data: Observations) -> float:
-    return max(float(data.log_loss.size - data.cells * (1 + data.settings) - _pooled_size(data.settings)), 1.0)
+    return max(float(data.log_loss.size - data.cells * (1 + data.settings) - pooled_size(data.settings)), 1.0)
 
 
 def _noise(data: Observations, theta: Floats, misfit: float) -> float:
     """Robust standard deviation at the optimum, by the parameters spent (at least LEAST_NOISE)."""
-    excess = _excess(data, theta)
+    excess = predicted_excess(data, theta)
     residual = data.log_loss - theta[data.cell] - excess
     noise = float(np.std(residual)) + LEAST_NOISE
     for _ in range(20):
@@ -293,7 +223,7 @@ def _noise(data: Observations, theta: Floats, misfit: float) -> float:
 
 def _likely_errors(data: Observations, theta: Floats) -> _Errors:
     """The noise and misfit under which the residuals are most likely."""
-    excess = _excess(data, theta)
+    excess = predicted_excess(data, theta)
     residual = (data.log_loss - theta[data.cell] - excess) * np.sqrt(data.log_loss.size / _degrees(data))
     choices = [_Errors(noise=_noise(data, theta, misfit), misfit=misfit) for misfit in MISFITS]
 
@@ -306,28 +236,28 @@ def _likely_errors(data: Observations, theta: Floats) -> _Errors:
 
 def _surface(data: Observations, theta: Floats, prior: _Prior, errors: _Errors) -> Surface:
     cells, settings = data.cells, data.settings
-    excess = _excess(data, theta)
+    excess = predicted_excess(data, theta)
     spread = errors.spread(excess)
     residual = (data.log_loss - theta[data.cell] - excess) / spread
     weight = _huber(residual)[1]
-    rows = sparse.diags_array(np.sqrt(weight) / spread) @ _jacobian(data, theta)
+    rows = sparse.diags_array(np.sqrt(weight) / spread) @ jacobian_of(data, theta)
     own = (rows.T @ rows).toarray()
     inverse = np.linalg.inv(own + np.diag(prior.precision))
     shared = _shared_part(np.sqrt(weight) * residual, data.run)
     sums = sparse.csr_array((np.ones(data.run.size), (data.run, np.arange(data.run.size)))) @ rows
     meat = (1 - shared) * own + shared * (sums.T @ sums).toarray() + np.diag(prior.precision)
-    pooled = theta[-_pooled_size(settings) :]
-    factor = _factor(pooled, settings)
+    pooled = theta[-pooled_size(settings) :]
+    factor = factor_of(pooled, settings)
     keep = cells + cells * settings
     covariance = inverse @ meat @ inverse
     return Surface(
         floor=theta[:cells].copy(),
         centre=theta[cells:keep].reshape(cells, settings).copy(),
         curvature=factor @ factor.T,
-        curvature_stderr=2 * np.sqrt(np.diag(covariance)[keep : keep + settings]),
         skew=float(pooled[-1]),
         covariance=np.asarray(covariance[:keep, :keep]),
         noise=errors.noise,
+        misfit=errors.misfit,
         shared=shared,
         dof=_degrees(data),
     )

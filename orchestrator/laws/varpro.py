@@ -26,6 +26,8 @@ LEAST_COEFFICIENT = 1e-8
 # ... and a part at the middle of the points below this is as good as none: no loss is measured better. A guess.
 ABSENT = 1e-3
 STARTS = 8  # lowest grid nodes that are polished beside the valleys. A guess
+# Newton steps for all starts, how many of them go on, and for how many steps. Guesses, tried on random problems.
+SCREENING, FINALISTS, POLISHING = 40, 3, 300
 PROBING = 12  # Newton steps after which a replicate's second start is given up if it lies higher. A guess
 BATCH_ELEMENTS = 400_000  # rows * points of one batch: stays in the cache, bounds memory
 
@@ -88,10 +90,13 @@ class VariableProjection:
 
     def _global_minimum(self) -> tuple[Floats, float]:
         nodes = np.argsort(self._grid.value, kind="stable")[:STARTS]
-        starts = self._grid.theta[np.unique(np.concatenate([nodes, self._grid.valleys()]))]
-        samples = Samples.weighted(np.ones((len(starts), self.objective.log_loss.size)))
-        theta, values = polish(self.objective, starts, samples, iterations=300)
-        return theta[np.argmin(values)], float(values.min())
+        theta = self._grid.theta[np.unique(np.concatenate([nodes, self._grid.valleys()]))]
+        for kept, iterations in ((FINALISTS, SCREENING), (1, POLISHING)):
+            samples = Samples.weighted(np.ones((len(theta), self.objective.log_loss.size)))
+            theta, values = polish(self.objective, theta, samples, iterations=iterations)
+            best = np.argsort(values, kind="stable")[:kept]
+            theta, values = theta[best], values[best]
+        return theta[0], float(values[0])
 
     def _refit_batch(self, samples: Samples) -> tuple[Floats, Floats]:
         """From the best fit to all points; from the grid too, where that soon leads lower."""

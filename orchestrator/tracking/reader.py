@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.laws.records import CANONICAL_COLUMNS, RunRecord
 from orchestrator.tracking.runs import TRIAL_TAG
-from orchestrator.tracking.store import connect
+from orchestrator.tracking.store import connect, existing_store, masked
 from search_spaces.errors import InputError, MissingColumnError
 
 if TYPE_CHECKING:
@@ -37,15 +37,26 @@ def read_experiment(uri: str, experiment: str, columns: Mapping[str, str]) -> li
     """A record for every point of every run's loss curve, read in full.
 
     `columns` says where a canonical column is: `metrics.NAME`, `params.NAME`, `tags.NAME`, or `step`,
-    the step that the loss was logged at; a bare NAME is looked for in all three. What it leaves out is found under its canonical name, or where
-    scalesweep puts it. A metric beside the loss counts with its last value up to the loss's step; tokens
-    that are not a metric or the step make the last point of the loss the run's one record. `flops` that
-    are not a metric are those of the whole run, and a point gets its part by its tokens.
+    the step that the loss was logged at; a bare NAME is looked for in all three. What it leaves out is
+    found under its canonical name, or where scalesweep puts it. A metric beside the loss counts with its
+    last value up to the loss's step. Where tokens are neither a metric nor the step, the last point of
+    the loss is the run's one record. `flops` that are not a metric are those of the whole run, of which
+    a point gets its part by its tokens.
 
-    Raises InputError for an unknown experiment and MissingColumnError for a column that no run has.
+    Raises InputError for an unknown experiment or a store that cannot be read, and MissingColumnError for
+    a column that no run has.
     """
     _check_columns(columns)
-    client = connect(uri)
+    address = existing_store(uri)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _read(connect(address), experiment, columns)
+    except MlflowException as error:
+        raise InputError(f"MLflow at {masked(address)} cannot be read: {error.message}") from error
+
+
+def _read(client: MlflowClient, experiment: str, columns: Mapping[str, str]) -> list[RunRecord]:
     runs = list(_runs(client, _experiment_id(client, experiment)))
     ours = any(TRIAL_TAG in run.data.tags for run in runs)
     found = _sources(runs, (OURS if ours else {}) | dict(columns), experiment)

@@ -54,11 +54,14 @@ class Session:
             self._parent = created.info.run_id
         client.update_run(self._parent, status="RUNNING")
 
-    def write_trial(self, trial: Trial, search: Search) -> None:
-        """The trial's run as the trial now stands; made if there is none."""
-        run_id = self.run_of(trial, search)
+    def write_trial(self, trial: Trial, search: Search, metrics: Sequence[MetricPoint]) -> None:
+        """The trial's run as the trial now stands, and metrics; made if there is none.
+
+        Values that are there already are not stored twice.
+        """
+        run_id = self._run_of(trial, search)
         params = {} if run_id in self._complete else run_params(trial, search)
-        self._log(run_id, summary_metrics(trial), params=params, tags=run_tags(trial, search))
+        self._log(run_id, [*metrics, *summary_metrics(trial)], params=params, tags=run_tags(trial, search))
         self._complete.add(run_id)
         if trial.state.ended:
             ended = milliseconds(trial.ended_at or time.time())
@@ -66,21 +69,9 @@ class Session:
         else:
             self._client.update_run(run_id, status=STATUS[trial.state])
 
-    def write_metrics(self, run_id: str, metrics: Sequence[MetricPoint]) -> None:
-        """Values of metrics; those that are there already are not stored twice."""
-        self._log(run_id, metrics)
-
-    def run_of(self, trial: Trial, search: Search) -> str:
-        """The id of the trial's run; made if there is none."""
-        if trial.key not in self._runs:
-            run = self._client.create_run(
-                self.experiment_id,
-                start_time=milliseconds(trial.started_at or trial.proposed_at),
-                tags=run_tags(trial, search) | {PARENT_TAG: self._parent},
-                run_name=run_name(trial, search),
-            )
-            self._runs[trial.key] = run.info.run_id
-        return self._runs[trial.key]
+    def write_metrics(self, trial: Trial, search: Search, metrics: Sequence[MetricPoint]) -> None:
+        """Metrics alone, otherwise as `write_trial`."""
+        self._log(self._run_of(trial, search), metrics)
 
     def write_summary(self, summary: Summary) -> None:
         """The parent run's note, numbers and files. A file that is not there is left out."""
@@ -100,6 +91,18 @@ class Session:
                 self._log(self._runs[trial.key], [], tags={"state": TrialState.WAITING.value})
                 self._client.set_terminated(self._runs[trial.key], "KILLED")
         self._client.set_terminated(self._parent, "FINISHED" if done else "KILLED")
+
+    def _run_of(self, trial: Trial, search: Search) -> str:
+        """The id of the trial's run; made if there is none."""
+        if trial.key not in self._runs:
+            run = self._client.create_run(
+                self.experiment_id,
+                start_time=milliseconds(trial.started_at or trial.proposed_at),
+                tags=run_tags(trial, search) | {PARENT_TAG: self._parent},
+                run_name=run_name(trial, search),
+            )
+            self._runs[trial.key] = run.info.run_id
+        return self._runs[trial.key]
 
     def _adopt(self, run: Run) -> None:
         key = run.data.tags.get(TRIAL_TAG)

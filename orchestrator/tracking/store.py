@@ -15,6 +15,7 @@ from search_spaces.errors import InputError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+_SQLITE = "sqlite:///"
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SERVERS = ("http", "https", "databricks")
 _ENVIRONMENT = {
@@ -34,14 +35,23 @@ def store_uri(uri: str | None, folder: Path) -> str:
     Raises InputError where MLflow knows no such store.
     """
     if uri is None:
-        return f"sqlite:///{database(folder)}"
+        return f"{_SQLITE}{database(folder)}"
     scheme = re.match(r"[a-z0-9]*", uri)
     if not scheme or scheme[0] not in {*_DATABASES, *_SERVERS}:
         raise InputError(
-            f"tracking.uri is {masked(uri)!r}; give an MLflow server (http://HOST:PORT) or a database "
+            f"the tracking address is {masked(uri)!r}; give an MLflow server (http://HOST:PORT) or a database "
             "(sqlite:///PATH, postgresql+psycopg://...), or leave it out for one in the run folder"
         )
-    return uri
+    path = uri.removeprefix(_SQLITE)
+    return f"{_SQLITE}{Path(path).resolve()}" if uri.startswith(_SQLITE) and path else uri
+
+
+def existing_store(uri: str) -> str:
+    """The address of a store to read. Raises InputError for a database file that is not there."""
+    address = store_uri(uri, Path())
+    if address.startswith(_SQLITE) and not Path(address.removeprefix(_SQLITE)).is_file():
+        raise InputError(f"there is no MLflow database {address.removeprefix(_SQLITE)}; check MLFLOW_TRACKING_URI")
+    return address
 
 
 def database(folder: Path) -> Path:
@@ -75,11 +85,11 @@ def connect(uri: str) -> MlflowClient:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    if uri.startswith(_SQLITE):
+        Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(uri)
-    if uri.startswith("sqlite:///"):
+    if uri.startswith(_SQLITE):
         # Readers (the UI) and the writer must not wait for each other. The setting stays in the file.
-        with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as file:
+        with closing(sqlite3.connect(uri.removeprefix(_SQLITE))) as file:
             file.execute("PRAGMA journal_mode=WAL")
     return client

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -35,7 +36,7 @@ def serve(uri: str | None, folder: Path, port: int | None, say: Callable[[str], 
     chosen = free_port(port)
     server = start(address, folder, chosen)
     try:
-        _wait_until_up(server, chosen)
+        wait_until_up(server, chosen)
         say(f"http://{HOST}:{chosen}   (Ctrl-C ends it)\n")
         if line := ssh_line(chosen, os.environ):
             say(f"from your own machine: {line}\n")
@@ -52,13 +53,29 @@ def start(address: str, folder: Path, port: int) -> subprocess.Popen[bytes]:
         "MLFLOW_BACKEND_STORE_URI": address,  # not an argument: it may hold a password
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "PYTHONSAFEPATH": "1",  # nothing in the current folder is imported, in the server's children either
+        "PYTHONSAFEPATH": "1",
     }
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     command += ["--artifacts-destination", str(folder.resolve() / "mlartifacts")]
+    # uvicorn puts its current folder on the import path, so that gets one that is there already.
+    where = sysconfig.get_paths()["purelib"]
     return subprocess.Popen(  # noqa: S603  our own interpreter, arguments made here
-        command, env={**os.environ, **settings}, stdout=subprocess.DEVNULL, start_new_session=True
+        command, env={**os.environ, **settings}, cwd=where, stdout=subprocess.DEVNULL, start_new_session=True
     )
+
+
+def wait_until_up(server: subprocess.Popen[bytes], port: int) -> None:
+    """Until the server answers. Raises InputError where it ended, or takes too long."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise InputError(f"the MLflow server ended at once (exit code {server.returncode}); it said why above")
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex((HOST, port)) == 0:
+                return
+        time.sleep(0.1)
+    raise InputError(f"the MLflow server did not answer on port {port} within {_PATIENCE_S:.0f} s")
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:
@@ -102,16 +119,3 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _wait_until_up(server: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise InputError(f"the MLflow server ended at once (exit code {server.returncode}); it said why above")
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            if probe.connect_ex((HOST, port)) == 0:
-                return
-        time.sleep(0.1)
-    raise InputError(f"the MLflow server did not answer on port {port} within {_PATIENCE_S:.0f} s")

@@ -9,10 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from orchestrator.ports import Tracker
 from orchestrator.tracking.outbox import PARENT, Outbox, Parcel, Summary
 from orchestrator.tracking.runs import MetricPoint, curve_metrics, milliseconds
 from orchestrator.tracking.session import Session
@@ -25,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 # How long a delivery waits for more to go with it, seconds. A guess: people do not look more often,
 # and on a laptop each call takes its milliseconds from a trial.
-_LINGER_S = 0.5
+_LINGER_S = 2.0
 # Pauses after failures, seconds: the first, the longest, and the one once the tracker is closed. Guesses.
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
@@ -150,20 +149,12 @@ class MlflowTracker:
         if key == PARENT:
             return
         trial, search = self._trials[key]
-        if parcel.metrics:
-            session.write_metrics(session.run_of(trial, search), parcel.metrics)
         if parcel.changed:
-            session.write_trial(trial, search)
+            session.write_trial(trial, search, parcel.metrics)
+        else:
+            session.write_metrics(trial, search, parcel.metrics)
 
     def _leave(self) -> None:
         if self._session is not None:
             unfinished = [trial for trial, _ in self._trials.values() if not trial.state.ended]
             self._session.leave(unfinished, done=self._summarised)
-
-
-def project(tracker: Tracker, trials: Iterable[tuple[Trial, Search, Sequence[CurvePoint]]]) -> None:
-    """Everything that is known of the trials again: what the tracker has already is not stored twice."""
-    for trial, search, points in trials:
-        tracker.trial_changed(trial, search)
-        if points:
-            tracker.points(trial.key, points)

@@ -215,7 +215,7 @@ class TestWorkerPool:
         assert [point.tokens for point in points(events, "leaves")] == [2**16, 2**18, 2**19]
 
     def test_an_unusable_trainer_is_refused_at_the_start(self, start_pool):
-        with pytest.raises(InputError, match="unknown option 'noise'; did you mean 'noise_sd'"):
+        with pytest.raises(InputError, match="unknown key 'noise'; did you mean 'noise_sd'"):
             start_pool(TrainerRef(name="synthetic", options={"noise": 1}))
 
     def test_failures_have_their_cause_and_the_pool_goes_on(self, start_pool, user_trainer, make_spec, tmp_path):

@@ -206,7 +206,7 @@ def test_a_wrong_command_is_refused(command, message):
 
 
 def test_an_unknown_option_is_refused():
-    with pytest.raises(InputError, match="unknown option 'comand'; did you mean 'command'"):
+    with pytest.raises(InputError, match="unknown key 'comand'; did you mean 'command'"):
         CommandTrainer({"comand": "python x.py"})
 
 

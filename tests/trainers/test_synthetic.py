@@ -100,8 +100,8 @@ def test_the_version_covers_what_decides_the_result():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"noise_sdd": 1}, "unknown option 'noise_sdd'; did you mean 'noise_sd'"),
-        ({"noise_sd": -1}, "noise_sd is -1: .*greater than or equal to 0"),
+        ({"noise_sdd": 1}, "unknown key 'noise_sdd'; did you mean 'noise_sd'"),
+        ({"noise_sd": -1}, "noise_sd is -1.*greater than or equal to 0"),
         ({"law": {"irreducible_loss": "much"}}, "law.irreducible_loss is 'much'"),
     ],
 )

@@ -102,7 +102,8 @@ def _read_jsonl(path: Path, field: str) -> Iterator[str]:
                     f"corpus file {path}, line {number}: expected a JSON object with a text field {field!r}; "
                     "name the field with text_field"
                 ) from error
-            yield _text(text, f"{path}, line {number}", field)
+            # JSON may hold halves of surrogate pairs, which no encoding has.
+            yield _text(text, f"{path}, line {number}", field).encode(errors="replace").decode()
 
 
 def _read_parquet(path: Path, field: str) -> Iterator[str]:

@@ -74,6 +74,7 @@ class PreparedData:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.manifest = manifest
         self._train: Stored = np.memmap(folder / "train.bin", dtype=manifest.dtype, mode="r")
+        self._held_out: dict[int, HeldOut] = {}
         self._validation: Stored = np.memmap(folder / "validation.bin", dtype=manifest.dtype, mode="r")
 
     def epoch_tokens(self, sequence_length: int) -> int:
@@ -86,9 +87,11 @@ class PreparedData:
 
     def held_out(self, sequence_length: int) -> HeldOut:
         """The held-out set."""
-        windows = Windows(self._validation, sequence_length)
-        everything = windows.at(np.arange(len(windows))).numpy()
-        return HeldOut(windows, representative_order(everything, self._train))
+        if sequence_length not in self._held_out:  # ordering takes longer than a small trial can spare
+            windows = Windows(self._validation, sequence_length)
+            everything = windows.at(np.arange(len(windows))).numpy()
+            self._held_out[sequence_length] = HeldOut(windows, representative_order(everything, self._train))
+        return self._held_out[sequence_length]
 
     def check(self, scale: ModelScale, tokens: int, epochs: int) -> None:
         """Raises InputError where a scale cannot be trained on this for so many tokens."""

@@ -26,7 +26,10 @@ _CHUNK_TOKENS = 4096  # of one forward pass: fits a processor's cache at a ladde
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutLoss:
-    """Mean loss in nats per token, and its standard error over sequences (None for a single one)."""
+    """Mean loss in nats per token, and its standard error over sequences (None for a single one).
+
+    The error is that of sequences drawn at random; theirs is an order that makes it smaller (held_out.py).
+    """
 
     mean: float
     stderr: float | None

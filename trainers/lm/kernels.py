@@ -55,7 +55,7 @@ def fastest() -> Kernel:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(rows, inputs, generator=generator)
     weight = torch.randn(outputs, inputs, generator=generator)
-    exact = [kernel for kernel in Kernel if _error(kernel, x, weight) <= _MAX_RELATIVE_ERROR]
+    exact = [kernel for kernel in Kernel if relative_error(kernel, x, weight) <= _MAX_RELATIVE_ERROR]
     seconds = {kernel: _seconds(kernel, x, weight) for kernel in {Kernel.WHEEL, *exact}}
     best = min(seconds, key=lambda kernel: seconds[kernel])
     return best if seconds[best] * _WORTH_IT <= seconds[Kernel.WHEEL] else Kernel.WHEEL
@@ -100,7 +100,8 @@ def _register_attention() -> None:
     AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
-def _error(kernel: Kernel, x: torch.Tensor, weight: torch.Tensor) -> float:
+def relative_error(kernel: Kernel, x: torch.Tensor, weight: torch.Tensor) -> float:
+    """The product's distance from the one in fp64, over its length."""
     truth = x.double() @ weight.double().t()
     with using(kernel):
         found = torch.nn.functional.linear(x, weight).double()

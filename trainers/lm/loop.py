@@ -26,10 +26,8 @@ from trainers.lm.schedule import Course, default_warmup
 from trainers.lm.state import load_tensors, tensors_of
 from trainers.lm.step import Stepper
 
-# At most this much training is lost when a worker is killed.
-CHECKPOINT_SECONDS = 20.0
-# Asking whether to stop may cost a message to another process.
-ASK_SECONDS = 0.2
+# Asking whether to stop may cost a message to another process, so it is not done more often.
+_ASK_SECONDS = 0.2
 
 
 @dataclass(kw_only=True)
@@ -57,6 +55,7 @@ class Run:
         self._held_out = data.held_out(spec.scale.sequence_length)
         self._counts = held_out_counts(spec, len(self._held_out))
         self._folder = CheckpointFolder(session.workspace, session.attempt)
+        self._checkpoint_seconds = options.checkpoint_seconds
         self._saved_at = self._asked_at = time.monotonic()
         self._restore(options)
 
@@ -132,9 +131,9 @@ class Run:
     def _look_up(self) -> None:
         """Checkpoint where it is time to, and leave where asked."""
         now = time.monotonic()
-        if now - self._saved_at >= CHECKPOINT_SECONDS:
+        if now - self._saved_at >= self._checkpoint_seconds:
             self._save()
-        if now - self._asked_at < ASK_SECONDS:
+        if now - self._asked_at < min(_ASK_SECONDS, self._checkpoint_seconds):
             return
         self._asked_at = now
         if self._progress.tokens < self._spec.tokens and self._session.should_stop():
@@ -165,10 +164,11 @@ def course_of(spec: TrialSpec, options: LMOptions) -> Course:
 
 
 def _progress(state: Mapping[str, Any], spec: TrialSpec) -> Progress:
+    meter = Meter(uniform_loss=math.log(spec.scale.vocab_size))
     if not state:
-        return Progress(tokens=0, meter=Meter(uniform_loss=math.log(spec.scale.vocab_size)), points=[])
-    points = [CurvePoint(**point) for point in state["points"]]
-    return Progress(tokens=state["tokens"], meter=Meter.restored(state["meter"]), points=points)
+        return Progress(tokens=0, meter=meter, points=[])
+    meter.restore(state["meter"])
+    return Progress(tokens=state["tokens"], meter=meter, points=[CurvePoint(**point) for point in state["points"]])
 
 
 def _check(spec: TrialSpec, data: PreparedData, options: LMOptions) -> None:

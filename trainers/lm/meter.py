@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from collections.abc import Mapping
 
 from trainers.api import TrialDiverged
 from trainers.lm.step import StepResult
@@ -13,62 +12,76 @@ from trainers.lm.step import StepResult
 _WINDOW_STEPS = 8
 # A mean loss this many times that of guessing all tokens alike is far above any start. A guess.
 _DIVERGED_RATIO = 1.5
+_SUMS = ("seconds", "_steps", "_loss_sum", "_grad_norm_sum", "_window_steps", "_window_loss")
 
 
-@dataclass(kw_only=True)
 class Meter:
-    """Sums since the last point. Whole numbers of steps, so that a resumed run sums alike."""
+    """Sums since the last point, added step by step, so that a resumed run sums alike.
 
-    uniform_loss: float  # ln(vocabulary): what a model that knows nothing has
-    steps: int = 0
-    loss_sum: float = 0.0
-    grad_norm_sum: float = 0.0
-    seconds: float = 0.0
-    window_steps: int = 0
-    window_loss: float = 0.0
+    Losses are fetched a window at a time: on a GPU each fetch waits for all that was asked of it.
+    """
+
+    def __init__(self, uniform_loss: float) -> None:
+        self.seconds = 0.0
+        self._uniform_loss = uniform_loss  # ln(vocabulary): what a model that knows nothing has
+        self._steps = 0
+        self._loss_sum = self._grad_norm_sum = 0.0
+        self._window_steps, self._window_loss = 0, 0.0
+        self._pending: list[StepResult] = []
 
     def add(self, result: StepResult) -> None:
-        """Count a step. Raises TrialDiverged."""
-        loss = result.loss.item()
-        self.steps += 1
-        self.loss_sum += loss
-        self.grad_norm_sum += float(result.grad_norm.item())
-        self._judge(loss)
+        """Count a step. Raises TrialDiverged, at most a window late."""
+        self._pending.append(result)
+        if len(self._pending) >= _WINDOW_STEPS:
+            self._settle()
 
     @property
     def train_loss(self) -> float:
-        """Mean training loss since the last point, nats per token."""
-        return self.loss_sum / self.steps
+        """Mean training loss since the last point, nats per token. Raises TrialDiverged."""
+        self._settle()
+        return self._loss_sum / self._steps
 
     @property
     def grad_norm(self) -> float:
         """Mean gradient norm before clipping since the last point."""
-        return self.grad_norm_sum / self.steps
+        self._settle()
+        return self._grad_norm_sum / self._steps
 
     def next_interval(self) -> None:
         """A point was emitted."""
-        self.steps, self.loss_sum, self.grad_norm_sum, self.seconds = 0, 0.0, 0.0, 0.0
+        self._settle()
+        self._steps, self._loss_sum, self._grad_norm_sum, self.seconds = 0, 0.0, 0.0, 0.0
 
-    def state(self) -> dict[str, Any]:
-        """All sums, for a checkpoint."""
-        return asdict(self)
+    def state(self) -> dict[str, float]:
+        """All sums, for a checkpoint. Raises TrialDiverged: what diverged is not kept."""
+        self._settle()
+        return {name: getattr(self, name) for name in _SUMS}
 
-    @classmethod
-    def restored(cls, state: dict[str, Any]) -> Self:
-        """The meter of a checkpoint."""
-        return cls(**state)
+    def restore(self, state: Mapping[str, float]) -> None:
+        """The inverse of `state`."""
+        for name in _SUMS:
+            setattr(self, name, state[name])
+
+    def _settle(self) -> None:
+        pending, self._pending = self._pending, []
+        for result in pending:
+            loss = result.loss.item()
+            self._steps += 1
+            self._loss_sum += loss
+            self._grad_norm_sum += result.grad_norm.item()
+            self._judge(loss)
 
     def _judge(self, loss: float) -> None:
         if not math.isfinite(loss):
             raise TrialDiverged(f"training loss is {loss}")
-        self.window_steps += 1
-        self.window_loss += loss
-        if self.window_steps < _WINDOW_STEPS:
+        self._window_steps += 1
+        self._window_loss += loss
+        if self._window_steps < _WINDOW_STEPS:
             return
-        mean = self.window_loss / self.window_steps
-        self.window_steps, self.window_loss = 0, 0.0
-        if mean > _DIVERGED_RATIO * self.uniform_loss:
+        mean = self._window_loss / self._window_steps
+        self._window_steps, self._window_loss = 0, 0.0
+        if mean > _DIVERGED_RATIO * self._uniform_loss:
             raise TrialDiverged(
                 f"training loss is {mean:.4g} over {_WINDOW_STEPS} steps, "
-                f"where guessing all tokens alike gives {self.uniform_loss:.4g}"
+                f"where guessing all tokens alike gives {self._uniform_loss:.4g}"
             )

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, NonNegativeFloat
 
 from search_spaces.plan import Schedule
-from trainers.options import Options
+from trainers.options import Count, Options, whole
 
 BUILT_IN_CORPORA = ("python-stdlib", "installed-python")
 # Raised by hand whenever equal options and data would give other curves than before.
@@ -19,20 +19,7 @@ LM_VERSION = 1
 # Options that say where things lie or how they are computed, not what comes out. The corpus and the
 # tokenizer are identified by their content (Manifest), not by how they were named; `epochs` only
 # permits.
-_NOT_IDENTITY = {"corpus", "text_field", "tokenizer", "epochs", "data_dir", "micro_batch"}
-
-
-def _whole(value: object) -> object:
-    """YAML reads 1e6 as text or as a float; both mean the whole number."""
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return value
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Count = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
+_NOT_IDENTITY = {"corpus", "text_field", "tokenizer", "epochs", "data_dir", "micro_batch", "checkpoint_seconds"}
 
 
 class HubDataset(Options):
@@ -47,7 +34,7 @@ class HubDataset(Options):
 class BpeTokenizer(Options):
     """A byte-level BPE that `prepare` trains on the corpus; `bpe` is its vocabulary, separator included."""
 
-    bpe: Annotated[int, BeforeValidator(_whole), Field(ge=257)]
+    bpe: Annotated[int, BeforeValidator(whole), Field(ge=257)]
 
 
 class PathTokenizer(Options):
@@ -63,7 +50,7 @@ class LMOptions(Options):
     text_field: str = "text"  # of JSONL lines and Parquet columns
     tokenizer: Literal["bytes"] | BpeTokenizer | PathTokenizer = "bytes"
     schedule: Schedule = Schedule.CONSTANT
-    warmup_tokens: Annotated[int, BeforeValidator(_whole), Field(ge=0)] | None = None  # None: see warmup_of
+    warmup_tokens: Annotated[int, BeforeValidator(whole), Field(ge=0)] | None = None  # None: see warmup_of
     weight_decay: NonNegativeFloat = 1e-4  # a step's, whatever the learning rate (Porian et al. 2024)
     grad_clip: Annotated[float, Field(gt=0)] = 1.0
     z_loss: NonNegativeFloat = 0.0
@@ -73,6 +60,7 @@ class LMOptions(Options):
     validation_tokens: Count = 65_536  # of the held-out set; a guess: 512 sequences of 128
     data_dir: Path | None = None  # None: the user's cache folder
     micro_batch: Count | None = None  # sequences; None: as many as fit
+    checkpoint_seconds: NonNegativeFloat = 20.0  # at most so much training is lost when a worker is killed
 
     @property
     def data_root(self) -> Path:

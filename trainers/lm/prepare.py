@@ -19,7 +19,7 @@ import numpy as np
 from search_spaces.errors import InputError
 from trainers.lm.corpus import Corpus, open_corpus
 from trainers.lm.options import LMOptions
-from trainers.lm.tokenizer import Tokenizer, open_tokenizer
+from trainers.lm.tokenizer import Tokenizer, Tokens, open_tokenizer
 
 # Raised by hand when the files are written in another way.
 _FORMAT = 1
@@ -110,7 +110,7 @@ def _choose_held_out(lengths: dict[str, int], options: LMOptions, name: str) -> 
     """The documents with the smallest hashes, as many as the held-out set needs."""
     per_token = 1 if options.tokenizer == "bytes" else _BYTES_PER_SUBWORD
     wanted = options.validation_tokens * per_token
-    cap = max(1, int(wanted * _DOCUMENT_PART))
+    cap = max(2, int(wanted * _DOCUMENT_PART))
     allowed = _HELD_OUT_PART * sum(lengths.values())
     chosen: set[str] = set()
     gathered, spent = 0, 0
@@ -133,7 +133,7 @@ def _write_tokens(
     folder: Path, corpus: Corpus, tokenizer: Tokenizer, held_out: set[str], validation_tokens: int
 ) -> Manifest:
     dtype = np.dtype(np.uint8 if tokenizer.vocab_size <= 2**8 else np.uint16 if tokenizer.vocab_size <= 2**16 else "u4")
-    cap = max(1, int(validation_tokens * _DOCUMENT_PART))
+    cap = max(2, int(validation_tokens * _DOCUMENT_PART))
     content = hashlib.sha256()
     documents = 0
     pieces: dict[str, bytes] = {}
@@ -141,10 +141,9 @@ def _write_tokens(
         for digest, text in corpus.documents():
             documents += 1
             content.update(bytes.fromhex(digest))
-            tokens = tokenizer.encode(text).astype(dtype)
+            tokens: Tokens = tokenizer.encode(text).astype(dtype)
             if digest in held_out:
-                start = int(digest, 16) % max(1, len(tokens) - cap + 1)
-                pieces[digest] = tokens[start : start + cap].tobytes()
+                pieces[digest] = _piece(tokens, cap, place=int(digest, 16)).tobytes()
             else:
                 train.write(tokens.tobytes())
         _flush(train)
@@ -167,6 +166,12 @@ def _write_tokens(
     )
     _write_json(folder / "manifest.json", asdict(manifest))
     return manifest
+
+
+def _piece(tokens: Tokens, length: int, place: int) -> Tokens:
+    """At most so many tokens of a document, from any place in it, with its separator behind them."""
+    start = place % max(1, len(tokens) - length + 1)
+    return np.append(tokens[:-1][start : start + length - 1], tokens[-1:])
 
 
 def _flush(file: BinaryIO) -> None:

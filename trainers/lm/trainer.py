@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
-import torch
-
 from search_spaces.scale import ModelScale
 from trainers.api import Session, TrialSpec
 from trainers.lm.data import PreparedData
-from trainers.lm.device import find_device
+from trainers.lm.device import use_device
 from trainers.lm.loop import Run
 from trainers.lm.options import LMOptions
 from trainers.lm.prepare import find_prepared, prepare
@@ -51,12 +49,8 @@ class LMTrainer:
 
     def warm_up(self) -> None:
         """Pay the first import, the first AdamW and the kernel probe before the first trial."""
-        warm_up(find_device())
+        warm_up(use_device())
 
     def train(self, spec: TrialSpec, session: Session) -> None:
         """Train to `spec.tokens`; see trainers.api.Trainer."""
-        device = find_device()
-        if device.type == "cpu":
-            # Two processes with a thread each do more than one process with two.
-            torch.set_num_threads(1)
-        Run(spec=spec, options=self.options, data=self.data, session=session, device=device).run()
+        Run(spec=spec, options=self.options, data=self.data, session=session, device=use_device()).run()

@@ -47,7 +47,7 @@ class Truth:
         return 0.5 * offset @ CURVATURE @ offset
 
 
-def _record(run_id, params, tokens, loss, place, schedule):
+def _record(run_id, *, params, tokens, loss, place, schedule):
     return RunRecord(
         run_id=run_id,
         params=params,
@@ -66,6 +66,7 @@ def make_sweep(
 ) -> list[RunRecord]:
     """Random settings around each horizon's optimum. `shared`: constant schedule, one run serves all cells."""
     rng = np.random.default_rng(seed)
+    schedule = "constant" if shared else "cosine"
     records = []
     for scale in range(scales):
         params = 3e5 * 2.0**scale
@@ -82,7 +83,9 @@ def make_sweep(
                     excess = truth.excess(place - truth.optimum(params, tokens))
                     loss = truth.floor(params, tokens) * np.exp(excess + truth.noise * luck)
                     name = f"s{scale}-{horizon:g}-{trial}"
-                    records.append(_record(name, params, tokens, loss, place, "constant" if shared else "cosine"))
+                    records.append(
+                        _record(name, params=params, tokens=tokens, loss=loss, place=place, schedule=schedule)
+                    )
     return records
 
 

@@ -139,6 +139,12 @@ def test_akima_minima_of_a_batch_are_those_of_each_alone():
         assert np.array_equal(height, heights[[draw]], equal_nan=True)
 
 
+def test_more_noise_than_the_published_rule_knows_makes_the_akima_law_weak():
+    law = isoflop_akima.fit(isoflop_runs(np.random.default_rng(1), noise=0.02, budgets=9), draws=200)
+    assert law.status is Status.WEAK
+    assert "scatter" in law.reason
+
+
 def test_a_lowest_point_at_an_end_is_no_minimum():
     x = np.linspace(0, 1, 6)
     places, _ = akima_minimum(x, np.stack([x, -x, (x - 0.5) ** 2], axis=1))

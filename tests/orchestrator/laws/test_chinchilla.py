@@ -81,7 +81,7 @@ def test_formulas_take_draws():
 @pytest.mark.parametrize("curves", [False, True])
 def test_intervals_cover_planted_values(curves):
     rng = np.random.default_rng(1)
-    sweeps, names = 25, ("E", "alpha", "beta", "a")
+    sweeps, names = 20, ("E", "alpha", "beta", "a")
     covered = 0
     for sweep in range(sweeps):
         law = chinchilla.fit(planted_runs(rng, curves=curves, scales=7), draws=100, seed=sweep)

@@ -53,11 +53,11 @@ def test_a_planted_frontier_is_recovered():
 
 def test_intervals_cover_the_planted_frontier():
     covered = 0
-    for sweep in range(30):
-        law = frontier.fit(planted_runs(np.random.default_rng(sweep)), draws=200, seed=sweep)
+    for sweep in range(20):
+        law = frontier.fit(planted_runs(np.random.default_rng(sweep)), draws=100, seed=sweep)
         low, high = law.parameters["alpha"].low, law.parameters["alpha"].high
         covered += low <= PLANTED["alpha"] <= high
-    assert covered >= 26
+    assert covered >= 17
 
 
 def test_porians_window_gives_his_constants_and_the_offset_falls_as_it_grows():

@@ -18,7 +18,7 @@ def test_loss_laws_see_the_tuned_envelope(sweep, truth):
     rows = report.laws["hyperparameters"].tables["optima"]
     floors = np.array([planted.floor(row["params"], row["tokens"]) for row in rows])
     fitted = np.array([row["loss"] for row in rows])
-    assert np.abs(np.log(fitted / floors)).mean() < 0.5 * planted.noise
+    assert np.abs(np.log(fitted / floors)).mean() < 0.8 * planted.noise
 
 
 def test_every_law_is_fitted_or_says_why_not(sweep, truth):

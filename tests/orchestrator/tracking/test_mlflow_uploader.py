@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.tracking.runs import PARENT_TAG, SWEEP_TAG
 from orchestrator.tracking.store import connect, masked, store_uri
-from orchestrator.tracking.uploader import MlflowTracker, project
+from orchestrator.tracking.uploader import MlflowTracker
 from orchestrator.trial import Trial, TrialState
 from search_spaces.errors import InputError
 from search_spaces.plan import Schedule, Search, SweepPlan
@@ -38,7 +38,9 @@ def client(run_folder_with_store):
 
 
 def upload(tracker: MlflowTracker, search: Search, *trials: Trial) -> None:
-    project(tracker, ((trial, search, curve(3)) for trial in trials))
+    for trial in trials:
+        tracker.trial_changed(trial, search)
+        tracker.points(trial.key, curve(3))
     assert tracker.close(PATIENCE_S)
 
 
@@ -174,8 +176,13 @@ def test_points_of_an_unknown_trial_are_a_bug(start):
 
 @pytest.mark.parametrize("uri", ["file:///tmp/x", "/tmp/mlruns", "", "ftp://host"])
 def test_a_store_that_mlflow_cannot_have_is_refused(uri):
-    with pytest.raises(InputError, match=r"tracking\.uri"):
+    with pytest.raises(InputError, match="tracking address"):
         store_uri(uri, Path())
+
+
+def test_a_database_beside_the_current_folder_gets_its_full_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert store_uri("sqlite:///mine.db", Path()) == f"sqlite:///{tmp_path / 'mine.db'}"
 
 
 def test_passwords_are_masked():

@@ -12,7 +12,8 @@ from search_spaces.scale import ModelScale
 from search_spaces.space import HyperParameters
 from trainers.api import CurvePoint, TrialSpec
 
-WORDS = "the loss of a model falls as a power of its size and of the data that it was trained on".split()
+TEXT = "the loss of a model falls as a power of its size and of the data that it was trained on"
+WORDS = TEXT.split()
 
 
 class RecordingSession:

@@ -12,7 +12,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainers.api import Cause, TrialFailed
+from trainers.api import TrialFailed
 from trainers.lm.checkpoint import Checkpoint, CheckpointFolder
 
 

@@ -23,15 +23,19 @@ def measured(points: list[dict]) -> list[dict]:
     return [{key: value for key, value in point.items() if key not in _OF_THE_CLOCK} for point in points]
 
 
-def run_in_a_process(job: dict, workspace: Path, *, kill_at: int) -> int:
-    workspace.mkdir(exist_ok=True)
+def run_in_processes(job: dict, workspace: Path, *, kill_at: list[int]) -> list[int]:
+    """How each attempt's process ended."""
+    workspace.mkdir()
     (workspace / "job.json").write_text(json.dumps(job))
     script = Path(__file__).with_name("train_one.py")
-    return subprocess.run(
-        [sys.executable, str(script), str(workspace / "job.json"), str(workspace), str(kill_at)],
-        env={"OMP_NUM_THREADS": "1", "PATH": ""},
-        check=False,
-    ).returncode
+    shown = subprocess.run(
+        [sys.executable, script, workspace / "job.json", workspace, *map(str, kill_at)],
+        env={"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [int(line) for line in shown.stdout.split()]
 
 
 def curve(workspace: Path) -> list[dict]:
@@ -45,11 +49,13 @@ def curve(workspace: Path) -> list[dict]:
 def test_killed_at_several_steps_the_curve_is_the_same_to_the_last_bit(options, spec, session_in, tmp_path) -> None:
     undisturbed = session_in(tmp_path / "undisturbed")
     LMTrainer(options).train(spec, undisturbed)
-    job = {"options": options, "spec": spec.as_json(), "checkpoint_seconds": 0.0}
     workspace = tmp_path / "killed"
-    for attempt, kill_at in enumerate((7, 10, 1), start=1):  # between points, at a point, at once
-        assert run_in_a_process({**job, "attempt": attempt}, workspace, kill_at=kill_at) == -signal.SIGKILL
-    assert run_in_a_process({**job, "attempt": 4}, workspace, kill_at=0) == 0
+    ended = run_in_processes(
+        {"options": {**options, "checkpoint_seconds": 0.0}, "spec": spec.as_json()},
+        workspace,
+        kill_at=[7, 10, 1, 0],  # between points, soon after one, at once
+    )
+    assert ended == [-signal.SIGKILL] * 3 + [0]
     assert [int(line) for line in (workspace / "resumed.jsonl").read_text().split()] == [0, 7 * 128, 17 * 128, 18 * 128]
     assert curve(workspace) == measured([asdict(point) for point in undisturbed.points])
 
@@ -70,18 +76,18 @@ def pause_every_step(trainer: LMTrainer, spec, make_session, workspace: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("architecture", "tied", "more"),
+    "case",
     [
-        (Architecture.LLAMA, False, {}),
-        (Architecture.GPT2, True, {"schedule": "wsd", "z_loss": 1e-4}),
-        (Architecture.QWEN3, False, {"schedule": "cosine", "micro_batch": 3}),
+        ({"architecture": Architecture.LLAMA}, {}),
+        ({"architecture": Architecture.GPT2, "tied": True}, {"schedule": "wsd", "z_loss": 1e-4}),
+        ({"architecture": Architecture.QWEN3}, {"schedule": "cosine", "micro_batch": 3}),
     ],
 )
-def test_paused_after_every_step(options, spec, session_in, tmp_path, monkeypatch, architecture, tied, more) -> None:
-    monkeypatch.setattr("trainers.lm.loop.ASK_SECONDS", 0.0)
-    spec = replace(spec, scale=replace(spec.scale, architecture=architecture, tied=tied), tokens=8 * 128)
+def test_paused_after_every_step(options, spec, session_in, tmp_path, case) -> None:
+    shape, more = case
+    spec = replace(spec, scale=replace(spec.scale, **shape), tokens=8 * 128)
     spec = replace(spec, eval_tokens=(3 * 128, 8 * 128), served_tokens=())
-    trainer = LMTrainer({**options, **more})
+    trainer = LMTrainer({**options, **more, "checkpoint_seconds": 0.0})
     undisturbed = session_in(tmp_path / "undisturbed")
     trainer.train(spec, undisturbed)
     paused = pause_every_step(trainer, spec, session_in, tmp_path / "paused")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -44,7 +45,7 @@ def test_wsd_decays_by_a_square_root_in_the_last_fifth() -> None:
 def test_never_above_one_nor_rising_after_warmup(schedule, warmup, horizon) -> None:
     factors = [course(schedule, warmup, horizon).factor(tokens) for tokens in range(max(1, warmup), horizon + 1)]
     assert all(0 <= factor <= 1 for factor in factors)
-    assert all(later <= earlier + 1e-12 for earlier, later in zip(factors, factors[1:], strict=False))
+    assert all(later <= earlier + 1e-12 for earlier, later in itertools.pairwise(factors))
 
 
 def test_default_warmup_is_n_or_a_quarter_of_the_shortest_cell() -> None:

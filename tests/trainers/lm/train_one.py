@@ -1,6 +1,7 @@
-"""Train one trial in a process of its own, appending each point to a file: what the kill test kills.
+"""Train one trial in a child process for each attempt, killed at its step: what the kill test runs.
 
-Arguments: a JSON file with options, spec and attempt; the workspace; the step to be killed at (0: none).
+Arguments: a JSON file with options and spec, the workspace, then the step to be killed at for each
+attempt (0: none). Prints how each child ended. The imports are paid once, the children are forked.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from pathlib import Path
 from search_spaces.scale import ModelScale
 from search_spaces.space import HyperParameters
 from trainers.api import CurvePoint, TrialSpec
-from trainers.lm import loop
 from trainers.lm.trainer import LMTrainer
 
 
@@ -31,7 +31,7 @@ class FileSession:
             lines.write(json.dumps({"attempt": self.attempt, **asdict(point)}) + "\n")
 
     def should_stop(self) -> bool:
-        """Asked after every step, because the test sets the waits to nothing."""
+        """Asked after every step, because the test sets checkpoint_seconds to 0."""
         self._steps += 1
         if self._steps == self._kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -42,16 +42,24 @@ class FileSession:
             lines.write(f"{tokens}\n")
 
 
-def main() -> None:
-    job = json.loads(Path(sys.argv[1]).read_text())
-    spec = job["spec"]
+def train(job: dict, workspace: Path, attempt: int, kill_at: int) -> None:
+    spec = dict(job["spec"])
     spec["scale"] = ModelScale(**spec["scale"])
     spec["settings"] = HyperParameters(**spec["settings"])
     spec["eval_tokens"], spec["served_tokens"] = tuple(spec["eval_tokens"]), tuple(spec["served_tokens"])
-    loop.CHECKPOINT_SECONDS = job["checkpoint_seconds"]
-    loop.ASK_SECONDS = 0.0
-    session = FileSession(Path(sys.argv[2]), job["attempt"], kill_at=int(sys.argv[3]))
-    LMTrainer(job["options"]).train(TrialSpec(**spec), session)
+    LMTrainer(job["options"]).train(TrialSpec(**spec), FileSession(workspace, attempt, kill_at))
+
+
+def main() -> None:
+    job, workspace = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
+    LMTrainer(job["options"]).warm_up()
+    for attempt, kill_at in enumerate(map(int, sys.argv[3:]), start=1):
+        child = os.fork()
+        if child == 0:
+            train(job, workspace, attempt, kill_at)
+            os._exit(0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

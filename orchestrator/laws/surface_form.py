@@ -1,0 +1,107 @@
+"""The form of the loss surface and its derivatives, in the parameters that `surface` fits.
+
+theta: floors (cells,), centres (cells, k) cell by cell, then what all cells share: log diagonal of L,
+its part below the diagonal row by row, the skew. See `surface` for the formula.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from orchestrator.laws.result import Floats
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observations:
+    """Runs: coordinates (n, k), learning rate first; log loss (n,); numbers of cell and run (n,)."""
+
+    coordinates: Floats
+    log_loss: Floats
+    cell: Ints
+    run: Ints
+
+    @property
+    def cells(self) -> int:
+        """Number of cells; each has at least one run."""
+        return int(self.cell.max()) + 1
+
+    @property
+    def settings(self) -> int:
+        """Number of coordinates."""
+        return int(self.coordinates.shape[1])
+
+
+def pooled_size(settings: int) -> int:
+    """How many parameters all cells share."""
+    return settings + settings * (settings - 1) // 2 + 1
+
+
+def factor_of(pooled: Floats, settings: int) -> Floats:
+    """L, lower triangular, from the shared parameters."""
+    lower = np.diag(np.exp(pooled[:settings]))
+    lower[np.tril_indices(settings, -1)] = pooled[settings:-1]
+    return np.asarray(lower)
+
+
+def warp(offset: Floats, skew: float) -> Floats:
+    """sign(u) sqrt(2 (exp(k u) - 1 - k u)) / |k|, which is u to first order. Exponents are capped at 20."""
+    place = np.clip(skew * offset, -20, 20)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = 2 * (np.expm1(place) - place) / place**2
+    series = 1 + place / 3 + place**2 / 12
+    return np.asarray(offset * np.sqrt(np.where(np.abs(place) < 1e-3, series, ratio)))
+
+
+def _warp_slopes(offset: Floats, skew: float) -> tuple[Floats, Floats]:
+    """Derivatives of `warp` by offset and by skew, by central differences."""
+    step = 1e-5
+    by_offset = (warp(offset + step, skew) - warp(offset - step, skew)) / (2 * step)
+    by_skew = (warp(offset, skew + step) - warp(offset, skew - step)) / (2 * step)
+    return by_offset, by_skew
+
+
+def predicted_excess(data: Observations, theta: Floats) -> Floats:
+    """q(u) of each run, (n,)."""
+    cells, settings = data.cells, data.settings
+    pooled = theta[-pooled_size(settings) :]
+    centre = theta[cells : cells + cells * settings].reshape(cells, settings)
+    warped = data.coordinates - centre[data.cell]
+    warped[:, 0] = warp(warped[:, 0], float(pooled[-1]))
+    return np.asarray(0.5 * ((warped @ factor_of(pooled, settings)) ** 2).sum(axis=1))
+
+
+def jacobian_of(data: Observations, theta: Floats) -> sparse.csr_array:
+    """d(predicted log loss) / d(theta), (n, parameters)."""
+    cells, settings, count = data.cells, data.settings, data.log_loss.size
+    pooled = theta[-pooled_size(settings) :]
+    factor, skew = factor_of(pooled, settings), float(pooled[-1])
+    warped = data.coordinates - theta[cells : cells + cells * settings].reshape(cells, settings)[data.cell]
+    by_offset, by_skew = _warp_slopes(warped[:, 0], skew)
+    warped[:, 0] = warp(warped[:, 0], skew)
+    projected = warped @ factor
+    slope = projected @ factor.T
+    rows, columns = np.tril_indices(settings, -1)
+    blocks = [
+        np.ones((count, 1)),
+        -slope * np.column_stack([by_offset, np.ones((count, settings - 1))]),
+        warped * projected * np.exp(pooled[:settings]),
+        warped[:, rows] * projected[:, columns],
+        (slope[:, 0] * by_skew)[:, None],
+    ]
+    first = cells + settings * cells
+    places = np.column_stack(
+        [
+            data.cell,
+            cells + settings * data.cell[:, None] + np.arange(settings),
+            np.broadcast_to(first + np.arange(pooled_size(settings)), (count, pooled_size(settings))),
+        ]
+    )
+    values = np.column_stack(blocks)
+    owners = np.repeat(np.arange(count), values.shape[1])
+    return sparse.csr_array((values.ravel(), (owners, places.ravel())), shape=(count, theta.size))
