@@ -20,14 +20,12 @@ from orchestrator.laws.loss_points import (
     LossPoints,
     loss_points,
     need,
-    replicate_weights,
     too_few_scales,
     too_wide,
 )
-from orchestrator.laws.newton import Samples
 from orchestrator.laws.records import RunRecord
 from orchestrator.laws.result import FittedLaw, Floats, Status
-from orchestrator.laws.run_noise import shifted_samples
+from orchestrator.laws.run_noise import BETWEEN, shifted_samples
 
 __all__ = ["COLUMNS", "FORM", "NAME", "fit", "optimal_params", "optimal_tokens"]
 
@@ -38,21 +36,22 @@ COLUMNS = ("params", "tokens", "loss")
 WINDOW = 3.0
 # Of the replicates, so many must have a minimum between the sizes for a budget to count (Porian et al. 2024).
 SURVIVING = 0.5
-RIDGE = 1e-10
 
 
 def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0, draws: int = 1000) -> FittedLaw:
     """Fit the law. Raises FitError below 3 budgets with a minimum inside.
 
-    Replicates resample whole runs where the table has its own budgets, else they shift them by noise.
+    Replicates give every run other noise: as large as the parabolas' residuals where the table has its
+    own budgets, else as the residuals of a surface through all curves (run_noise.py).
 
     Table `minima`: a row a budget with flops, sizes, params, tokens, loss and whether it was used.
     """
     points = loss_points(records, law=NAME)
     found = budgets(points)
     need(NAME, {f"compute budgets with {FEWEST_SIZES} sizes": (len(found), FEWEST_BUDGETS)})
-    own = _minima(found, Samples.weighted(np.ones((1, len(points.loss)))))
-    replicates = _minima(found, _samples(points, found, draws, seed))
+    own = _minima(found, np.zeros((1, len(points.loss))))
+    shifts, noise_dof = _shifts(points, found, draws, seed)
+    replicates = _minima(found, shifts)
     alive = np.isfinite(replicates.log_params).mean(axis=0)
     inside = np.isfinite(own.log_params[0]) & (alive > SURVIVING)
     need(NAME, {"compute budgets with their minimum between the sizes": (int(inside.sum()), FEWEST_BUDGETS)})
@@ -61,7 +60,7 @@ def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0
     drawn = lines(log_flops, replicates, weights)
     kept = np.isfinite(drawn["a"]) & np.isfinite(drawn["b"])
     drawn = {name: column[kept] for name, column in drawn.items()}
-    parameters = estimates(values, drawn, confidence=confidence, dof=float(max(inside.sum() - 2, 1)))
+    parameters = estimates(values, drawn, confidence=confidence, dof=noise_dof)
     reasons = too_few_scales(points.scales) + too_few_sizes([b for b, used in zip(found, inside, strict=True) if used])
     reasons += too_wide({name: parameters[name] for name in ("a", "b")})
     return FittedLaw(
@@ -79,22 +78,28 @@ def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0
     )
 
 
-def _samples(points: LossPoints, found: Sequence[Budget], draws: int, seed: int) -> Samples:
-    if all(budget.measured for budget in found):
-        return Samples.weighted(replicate_weights(points.units, draws, seed))
-    shifts = shifted_samples(points, draws, seed)
-    return Samples(weights=np.ones_like(shifts), shifts=shifts)
+def _shifts(points: LossPoints, found: Sequence[Budget], draws: int, seed: int) -> tuple[Floats, float]:
+    """What each replicate adds to every point's log loss, (draws, points), and the noise's degrees of freedom."""
+    if not all(budget.measured for budget in found):
+        return shifted_samples(points, draws, seed), float(max(points.runs - BETWEEN, 1))
+    squares, free = 0.0, 0
+    for budget in found:
+        rows = _near_lowest(budget)
+        powers, losses = _powers(np.log(budget.params[rows])), budget.loss[rows]
+        residuals = 1 - powers @ (np.linalg.pinv(powers) @ losses) / losses
+        squares, free = squares + float((residuals**2).sum()), free + len(rows) - powers.shape[1]
+    noise = np.sqrt(squares / max(free, 1))
+    return noise * np.random.default_rng(seed).standard_normal((draws, len(points.loss))), float(max(free, 1))
 
 
-def _minima(found: Sequence[Budget], samples: Samples) -> Minima:
-    """Every budget's vertex in each sample of the points."""
+def _minima(found: Sequence[Budget], shifts: Floats) -> Minima:
+    """Every budget's vertex under each row of shifts."""
     logs = []
     for budget in found:
         rows = _near_lowest(budget)
-        weights, shifts = (column[:, budget.points[rows]].mean(axis=2) for column in (samples.weights, samples.shifts))
-        losses = budget.loss[rows] * np.exp(shifts)
-        log_params, lowest = _vertex(np.log(budget.params[rows]), losses, weights)
-        log_tokens, _ = _vertex(np.log(budget.tokens[rows]), losses, weights)
+        losses = budget.loss[rows] * np.exp(shifts[:, budget.points[rows]].mean(axis=2))
+        log_params, lowest = _vertex(np.log(budget.params[rows]), losses)
+        log_tokens, _ = _vertex(np.log(budget.tokens[rows]), losses)
         logs.append(np.where(np.isfinite(log_params + log_tokens), [log_params, log_tokens, np.log(lowest)], np.nan))
     log_params, log_tokens, log_loss = np.stack(logs, axis=2)
     return Minima(log_params=log_params, log_tokens=log_tokens, log_loss=log_loss)
@@ -107,20 +112,20 @@ def _near_lowest(budget: Budget) -> np.ndarray:
     return np.flatnonzero(distance <= reach)
 
 
-def _vertex(x: Floats, y: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Where weighted parabolas of y (draws, points) in x are lowest and how low; NaN where not between the x."""
-    middle = (x.max() + x.min()) / 2
-    offset = x - middle
-    powers = np.stack([np.ones_like(x), offset, offset**2], axis=1)
-    gram = np.einsum("di,ij,ik->djk", weights, powers, powers)
-    enough = (weights > 0).sum(axis=1) >= powers.shape[1]
-    gram += RIDGE * np.eye(3) + ~enough[:, None, None] * np.eye(3)
-    moment = np.einsum("di,ij,di->dj", weights, powers, y)
-    c, b, a = np.linalg.solve(gram, moment[:, :, None])[:, :, 0].T
-    convex = enough & (a > 0)
-    vertex = np.where(convex, -b / (2 * np.where(convex, a, 1.0)), np.nan)
-    inside = np.abs(vertex) < (x.max() - x.min()) / 2
-    return np.where(inside, middle + vertex, np.nan), np.where(inside, c + b * vertex / 2, np.nan)
+def _powers(x: Floats) -> Floats:
+    """The parabola's columns 1, x, x^2 about the middle of x, (points, 3)."""
+    offset = x - (x.max() + x.min()) / 2
+    return np.stack([np.ones_like(x), offset, offset**2], axis=1)
+
+
+def _vertex(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Where parabolas through each row of y (draws, points) are lowest and how low; NaN where not between the x."""
+    height, slope, bend = np.linalg.pinv(_powers(x)) @ y.T
+    convex = bend > 0
+    offset = np.where(convex, -slope / (2 * np.where(convex, bend, 1.0)), np.nan)
+    inside = np.abs(offset) < (x.max() - x.min()) / 2
+    place = (x.max() + x.min()) / 2 + offset
+    return np.where(inside, place, np.nan), np.where(inside, height + slope * offset / 2, np.nan)
 
 
 def _table(found: Sequence[Budget], own: Minima, replicates: Minima, inside: np.ndarray) -> list[dict[str, Any]]:

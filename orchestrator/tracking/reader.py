@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.laws.records import CANONICAL_COLUMNS, RunRecord
 from orchestrator.tracking.runs import TRIAL_TAG
-from orchestrator.tracking.store import connect, existing_store, masked
+from orchestrator.tracking.store import before_import, connect, existing_store, masked
 from search_spaces.errors import InputError, MissingColumnError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def read_experiment(uri: str, experiment: str, columns: Mapping[str, str]) -> li
     """
     _check_columns(columns)
     address = existing_store(uri)
+    before_import()
     from mlflow.exceptions import MlflowException
 
     try:

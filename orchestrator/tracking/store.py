@@ -74,13 +74,18 @@ def masked(uri: str) -> str:
     return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", uri)
 
 
+def before_import() -> None:
+    """How MLflow is to behave in this process, unless the user's environment says otherwise."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
 def connect(uri: str) -> MlflowClient:
     """A client of the store. A database is made and migrated first, and a SQLite file gets its log.
 
     No other process may open a new database at the same time: MLflow's migrations race.
     """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    before_import()
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):

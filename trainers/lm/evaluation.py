@@ -11,13 +11,10 @@ from torch import nn
 from trainers.api import TrialSpec
 from trainers.lm.data import HeldOut
 
-# Evaluations inside a run cost at most this part of its training: two thirds of it where a cell ends,
-# the rest at the other points (design). A forward pass is a third of a training step.
+# Points that only draw the curve cost at most this part of a trial's training (design). A forward pass is
+# a third of a training step.
 _COST = 0.05
-_CELLS_SHARE = 2 / 3
 _STEPS_PER_FORWARD = 1 / 3
-# The last evaluation of a run costs at most this part of its training. A guess.
-_FINAL_COST = 0.1
 # Points that only draw the curve use at least so many sequences; where that costs too much, some of them
 # are left out. A guess: the error of the mean is then 0.03 to 0.08 nats, nearly alike for all trials.
 _FEWEST = 16
@@ -39,19 +36,17 @@ def held_out_counts(spec: TrialSpec, available: int) -> dict[int, int]:
     """How many held-out sequences are used at each point of the curve; always the first ones.
 
     A function of the spec's lengths alone, hence equal for all trials of a scale. The ends of cells, the
-    horizon among them, use one number, so that a run's cells are comparable; the other points, which only
-    draw the curve, use a smaller one, and some are left out where they would cost too much.
+    horizon among them, are what the laws compare across scales, so they use the whole set, whatever it
+    costs the smallest. The other points only draw the curve: they use fewer, and some are left out where
+    they would cost too much.
     """
-    inner = set(spec.served_tokens) & set(spec.eval_tokens) - {spec.tokens}
-    others = sorted(set(spec.eval_tokens) - inner - {spec.tokens})
-    affordable = spec.tokens / spec.scale.sequence_length / _STEPS_PER_FORWARD
-    whole = _between(1, (_COST * _CELLS_SHARE / len(inner) if inner else _FINAL_COST) * affordable, available)
-    budget = (_COST * (1 - _CELLS_SHARE) if inner else _COST) * affordable
-    fewest = min(_FEWEST, whole)
+    cells = {*spec.served_tokens, spec.tokens}
+    others = sorted(set(spec.eval_tokens) - cells)
+    budget = _COST * spec.tokens / spec.scale.sequence_length / _STEPS_PER_FORWARD
+    fewest = min(_FEWEST, available)
     kept = _spread(others, int(budget / fewest))
-    part = _between(fewest, budget / max(1, len(kept)), whole)
-    cells = dict.fromkeys(inner | {spec.tokens}, whole)
-    return dict(sorted((dict.fromkeys(kept, part) | cells).items()))
+    part = _between(fewest, budget / max(1, len(kept)), available)
+    return dict(sorted((dict.fromkeys(kept, part) | dict.fromkeys(cells, available)).items()))
 
 
 def _between(low: int, wanted: float, high: int) -> int:
