@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -92,7 +92,7 @@ def run(sweep: SweepFile, folder: Path, display: Display) -> int:
         else:
             interrupts = Interrupts()
             run_folder.forget_requests()
-            with interrupts.caught(), _pool(sweep, plan) as pool:
+            with interrupts.caught(), _pool(sweep, plan, version) as pool:
                 run_folder.keep(sweep)
                 _open(ledger, plan, version, pool.slots)
                 tracker = _tracker(sweep, plan, run_folder, ledger)
@@ -148,19 +148,20 @@ def _open(ledger: Ledger, plan: SweepPlan, version: str, slots: int) -> None:
 
 
 @contextmanager
-def _pool(sweep: SweepFile, plan: SweepPlan) -> Iterator[WorkerPool]:
+def _pool(sweep: SweepFile, plan: SweepPlan, version: str) -> Iterator[WorkerPool]:
     """The pool, started, and checked against what the scales need."""
+    trainer = replace(sweep.trainer_ref(), version=version)
     wanted = {scale.name: sweep.resources_of(scale.name) for scale in plan.scales}
     pool: WorkerPool
     if sweep.cluster.address == "in-process":
         from orchestrator.engine.local import LocalPool
 
-        pool = LocalPool(trainer=sweep.trainer_ref(), slots=sweep.cluster.workers or os.cpu_count() or 1)
+        pool = LocalPool(trainer=trainer, slots=sweep.cluster.workers or os.cpu_count() or 1)
     else:
         from orchestrator.engine.pool import RayPool
 
         pool = RayPool(
-            trainer=sweep.trainer_ref(),
+            trainer=trainer,
             address=sweep.cluster.address,
             workers=sweep.cluster.workers,
             smallest=wanted[plan.scales[0].name],

@@ -54,10 +54,15 @@ class Resources:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerRef:
-    """How a worker builds its trainer: a name of trainers.registry (or module:attribute) and its options."""
+    """How a worker builds its trainer: a name of trainers.registry (or module:attribute) and its options.
+
+    Where `version` is given, a worker whose trainer has another one (another corpus, other sources on
+    its node) refuses to train.
+    """
 
     name: str
     options: Mapping[str, object] = field(default_factory=dict)
+    version: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -238,13 +238,7 @@ class Sweep:
         return trial
 
     def _key(self, search: Search, settings: HyperParameters, seed: int) -> str:
-        return trial_key(
-            scale=search.cell.scale,
-            tokens=search.cell.tokens,
-            settings=settings,
-            seed=seed,
-            trainer_version=self.trainer_version,
-        )
+        return trial_key(search=search, settings=settings, seed=seed, trainer_version=self.trainer_version)
 
     def _start(self, trial: Trial) -> None:
         search = self._search(trial)

@@ -11,7 +11,6 @@ from enum import StrEnum
 
 from search_spaces.errors import ScalesweepError
 from search_spaces.plan import Search
-from search_spaces.scale import ModelScale
 from search_spaces.space import HyperParameters
 from trainers.api import Cause, TrialResult, TrialSpec
 
@@ -104,16 +103,18 @@ class Trial:
         return replace(self, state=state, **changes)  # type: ignore[arg-type]
 
 
-def trial_key(*, scale: ModelScale, tokens: int, settings: HyperParameters, seed: int, trainer_version: str) -> str:
+def trial_key(*, search: Search, settings: HyperParameters, seed: int, trainer_version: str) -> str:
     """The identity of a trial: a hash of everything that decides its result.
 
     `trainer_version` covers the trainer's options (schedule, warmup, ...), corpus and tokenizer. The
-    scale's name, the device, the micro-batch and the number of ranks are not in it.
+    shortest cell is in it, since warmup follows it by default. The scale's name, the device, the
+    micro-batch and the number of ranks are not.
     """
-    shape = {key: value for key, value in dataclasses.asdict(scale).items() if key != "name"}
+    shape = {key: value for key, value in dataclasses.asdict(search.cell.scale).items() if key != "name"}
     identity = {
         "scale": shape,
-        "tokens": tokens,
+        "tokens": search.cell.tokens,
+        "shortest_tokens": min(cell.tokens for cell in search.serves),
         "settings": dataclasses.asdict(settings),
         "seed": seed,
         "trainer": trainer_version,

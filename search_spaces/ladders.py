@@ -72,9 +72,9 @@ _PORIAN = (
 # Byte-level models for a CPU core: 20 tokens per parameter take from seconds to minutes. Width / depth
 # rises from 8 to 24, ffn_width is about 8/3 of the width.
 _EVENING = (
-    _Shape(2, 16, 48, 2),
-    _Shape(2, 24, 64, 2),
-    _Shape(2, 32, 96, 2),
+    _Shape(2, 16, 48, 1),
+    _Shape(2, 24, 64, 1),
+    _Shape(2, 32, 96, 1),
     _Shape(2, 48, 128, 2),
     _Shape(3, 48, 128, 2),
     _Shape(3, 64, 176, 2),

@@ -71,6 +71,7 @@ class Slot:
     def _build(self) -> Trainer | None:
         try:
             trainer = registry.build(self._trainer.name, self._trainer.options, self._folder)
+            _check_version(self._trainer, trainer)
             warm_up = getattr(trainer, "warm_up", None)
             if warm_up is not None:
                 warm_up()
@@ -129,3 +130,11 @@ def drain(events: SimpleQueue[PoolEvent], timeout_s: float) -> list[PoolEvent]:
     while not events.empty():
         found.append(events.get())
     return found
+
+
+def _check_version(wanted: TrainerRef, trainer: Trainer) -> None:
+    if wanted.version not in {None, trainer.version}:
+        raise InputError(
+            f"this worker's trainer is {trainer.version}, and the sweep's is {wanted.version}: the corpus or the "
+            "trainer's sources differ on this machine; make them the same on every node"
+        )

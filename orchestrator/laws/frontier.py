@@ -35,6 +35,7 @@ FORM = "A / flops^alpha + E"
 COLUMNS = ("params", "tokens", "loss")
 PARAMETERS = 3
 FEWEST_POINTS = 4  # one more than parameters
+SOUND_POINTS = 6  # fewer leave next to nothing to judge the curve by. A guess
 # The fit is repeated on these parts of the window's points, cheapest first: does E stay? A guess.
 WINDOWS = (0.5, 0.75)
 
@@ -65,6 +66,8 @@ def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0
     }
     windows = _windows(front, samples, drawn["E"], confidence)
     reasons = [*front.reasons, *too_few_scales(points.scales), *_weaknesses(fitted.best, replicates)]
+    if len(front.flops) < SOUND_POINTS:
+        reasons.append(f"only {len(front.flops)} points on the frontier; {SOUND_POINTS} are needed to trust it")
     reasons += too_wide({name: parameters[name] for name in ("alpha", "E")}) + _moving(windows, parameters["E"].value)
     return FittedLaw(
         name=NAME,

@@ -52,11 +52,3 @@ def interval(value: float, draws: Floats, *, confidence: float, dof: float | Non
         high=float(value + factor * max(high - value, 0.0)),
         stderr=float(np.std(finite, ddof=1)),
     )
-
-
-def student_draws(mean: Floats, covariance: Floats, *, dof: float, draws: int, rng: np.random.Generator) -> Floats:
-    """Joint draws, shape (draws, parameters), from Student's t with that location and squared scale."""
-    values, vectors = np.linalg.eigh(covariance)
-    root = vectors * np.sqrt(np.clip(values, 0.0, None))
-    normal = rng.standard_normal((draws, mean.size)) @ root.T
-    return np.asarray(mean + normal / np.sqrt(rng.chisquare(dof, size=(draws, 1)) / dof))

@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
-from orchestrator.laws.resample import bootstrap_weights, interval, small_sample_factor, student_draws, unit_indices
+from orchestrator.laws.resample import bootstrap_weights, interval, small_sample_factor, unit_indices
 
 
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=20), st.integers(0, 5))
@@ -40,11 +39,3 @@ def test_an_interval_without_finite_draws_has_no_bounds():
 def test_the_small_sample_factor_is_students_quantile_over_the_normal_one():
     assert small_sample_factor(2, 0.95) == pytest.approx(4.3027 / 1.95996, rel=1e-4)
     assert small_sample_factor(1e6, 0.95) == pytest.approx(1, rel=1e-4)
-
-
-def test_student_draws_have_their_covariance_and_tails():
-    covariance = np.array([[2.0, 0.6], [0.6, 1.0]])
-    draws = student_draws(np.array([3.0, -1.0]), covariance, dof=5, draws=40_000, rng=np.random.default_rng(1))
-    assert draws.mean(axis=0) == pytest.approx([3, -1], abs=0.05)
-    assert np.cov(draws.T) == pytest.approx(covariance * 5 / 3, rel=0.08)
-    assert np.quantile(draws[:, 1] + 1, 0.975) == pytest.approx(stats.t.ppf(0.975, 5), rel=0.05)
