@@ -176,22 +176,28 @@ def test_a_torn_last_line_is_dropped_wherever_it_was_torn(tmp_path: Path) -> Non
     assert path.read_bytes() == whole
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.data())
-def test_a_changed_byte_is_refused_with_its_line(data: st.DataObject) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = write(Path(folder), story())
-        whole = path.read_bytes()
-        # Without the last line break the last line is a torn one.
-        place = data.draw(st.integers(0, len(whole) - 2))
-        changed = bytes([whole[place] ^ data.draw(st.integers(1, 255))])
-        path.write_bytes(whole[:place] + changed + whole[place + 1 :])
-        number = whole[:place].count(b"\n") + 1
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a whole ledger, to be damaged."""
+    return write(tmp_path_factory.mktemp("damaged"), story())
+
+
+@settings(max_examples=300, deadline=None)
+@given(part=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+def test_a_changed_byte_is_refused_with_its_line(damaged: Path, part: float, flip: int) -> None:
+    whole = damaged.read_bytes()
+    # Without the last line break the last line is a torn one.
+    place = int(part * (len(whole) - 1))
+    number = whole[:place].count(b"\n") + 1
+    try:
+        damaged.write_bytes(whole[:place] + bytes([whole[place] ^ flip]) + whole[place + 1 :])
         with pytest.raises(RunFolderError, match=rf"ledger\.jsonl: line {number} is damaged"):
-            read(Path(folder))
+            read(damaged.parent)
         with pytest.raises(RunFolderError, match=rf"line {number} is damaged"):
-            Ledger.open(Path(folder))
-        assert not in_use(Path(folder))
+            Ledger.open(damaged.parent)
+        assert not in_use(damaged.parent)
+    finally:
+        damaged.write_bytes(whole)
 
 
 def test_lines_that_cannot_follow_each_other_are_damage(tmp_path: Path) -> None:

@@ -115,8 +115,7 @@ def planted_sweep(scales: int = 5, title: str = "planted") -> ReportData:
     for search in plan.searches:
         for seed, proposal in enumerate(proposals(search, trainer, dice)):
             key = trial_key(
-                scale=search.cell.scale,
-                tokens=search.cell.tokens,
+                search=search,
                 settings=proposal.settings,
                 seed=seed,
                 trainer_version=trainer.version,
