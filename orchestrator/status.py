@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,10 @@ from orchestrator.ledger import Closed, Ended, History, Opened, Started
 from orchestrator.sweep import best_trial
 from orchestrator.trial import Reason, Trial, TrialState
 from search_spaces.plan import Search, SweepPlan
+
+# Seconds per token rise by this power of the params where nothing is known of a scale: between a step
+# whose cost is all overhead (0) and one whose cost is all arithmetic (1). A guess.
+_COST_EXPONENT = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,30 +123,33 @@ def _flops(plan: SweepPlan, trial: Trial) -> float:
 
 
 def _seconds_left(plan: SweepPlan, trials: Sequence[Trial], slots: int, now: float) -> float | None:
-    """Work left over the rate measured so far; small models are slower per FLOP, so scale by scale."""
-    rates = _rates(plan, trials)
-    if not rates or not slots:
+    """Work left at the speed measured so far, scale by scale."""
+    measured = _seconds_per_token(plan, trials)
+    if not measured or not slots:
         return None
     left = 0.0
     for search in plan.searches:
-        mine = [trial for trial in trials if trial.of(search)]
-        open_trials = search.planned_trials - sum(trial.state.ended for trial in mine)
-        size = search.cell.scale.params
-        nearest = min(rates, key=lambda known: abs(known - size))
-        left += open_trials * search.cell.flops() / rates[nearest]
+        ended = sum(trial.state.ended for trial in trials if trial.of(search))
+        speed = _at(measured, search.cell.scale.params)
+        left += max(0, search.planned_trials - ended) * search.cell.tokens * speed
     underway = sum(now - trial.started_at for trial in trials if trial.state is TrialState.RUNNING and trial.started_at)
     return max(0.0, left - underway) / slots
 
 
-def _rates(plan: SweepPlan, trials: Sequence[Trial]) -> dict[int, float]:
-    """FLOP per second of one slot, by params of the scale."""
+def _seconds_per_token(plan: SweepPlan, trials: Sequence[Trial]) -> dict[int, float]:
+    """Seconds of one slot for a token, by params of the scale."""
     spent: dict[int, list[float]] = {}
     for trial in trials:
         if trial.state is TrialState.COMPLETED and trial.result and trial.result.seconds > 0:
-            scale = plan.search_of(trial.scale, trial.tokens).cell.scale
-            spent.setdefault(scale.params, []).append(_flops(plan, trial) / trial.result.seconds)
-    # The mean of times, not of rates: it is time that adds up.
-    return {params: len(rates) / sum(1 / rate for rate in rates) for params, rates in spent.items()}
+            params = plan.search_of(trial.scale, trial.tokens).cell.scale.params
+            spent.setdefault(params, []).append(trial.result.seconds / trial.tokens)
+    return {params: sum(seconds) / len(seconds) for params, seconds in spent.items()}
+
+
+def _at(measured: Mapping[int, float], params: int) -> float:
+    """The measured speed of a scale, or that of the nearest one, slower by the usual power of the size."""
+    nearest = min(measured, key=lambda known: abs(math.log(known / params)))
+    return float(measured[nearest] * (params / nearest) ** _COST_EXPONENT)
 
 
 @dataclass

@@ -69,7 +69,7 @@ _PORIAN = (
     (30, 1504, 16),
 )
 
-# Byte-level models for a CPU core: 20 tokens per parameter take from seconds to minutes. Width / depth
+# Byte-level models for a CPU core: 16 tokens per parameter take from seconds to minutes. Width / depth
 # rises from 8 to 24, ffn_width is about 8/3 of the width.
 _EVENING = (
     _Shape(2, 16, 48, 1),
@@ -77,7 +77,7 @@ _EVENING = (
     _Shape(2, 32, 96, 1),
     _Shape(2, 48, 128, 2),
     _Shape(3, 48, 128, 2),
-    _Shape(3, 64, 176, 2),
+    _Shape(3, 56, 152, 2),
 )
 
 LADDERS: Mapping[str, tuple[ModelScale, ...]] = MappingProxyType(

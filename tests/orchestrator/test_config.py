@@ -28,7 +28,7 @@ MINIMAL = "{name: mine, ladder: laptop}"
 WRONG = {
     # Keys
     "nmae: x": "unknown key 'nmae'; did you mean 'name'? known here: name, ladder",
-    "frobnicate: x": "unknown key 'frobnicate'; known here: name",
+    "zzz: x": "unknown key 'zzz'; known here: name",
     "space: {learning_rtae: 1}": "unknown key 'space.learning_rtae'; did you mean 'learning_rate'?",
     "space: {beta2: {low: 0.9, hgih: 0.99}}": "unknown key 'space.beta2.hgih'; did you mean 'high'? known here: low",
     "resources: {s1: {cpsu: 1}}": "unknown key 'resources.s1.cpsu'; did you mean 'cpus'?",

@@ -8,12 +8,14 @@ from itertools import product
 import pytest
 
 from orchestrator.trial import IllegalTransitionError, Trial, TrialState, spec_of, trial_key
-from search_spaces.plan import Search
+from search_spaces.axis import Fixed
+from search_spaces.plan import Cell, Search
 from search_spaces.scale import Architecture, ModelScale
-from search_spaces.space import HyperParameters
+from search_spaces.space import HyperParameters, SearchSpace
 from trainers.api import TrialResult
 
 SCALE = ModelScale(name="s1", depth=2, width=32, ffn_width=64, heads=2, vocab_size=256, sequence_length=128)
+SPACE = SearchSpace(learning_rate=Fixed(3e-4), batch_size=Fixed(8), beta2=Fixed(0.98))
 SETTINGS = HyperParameters(learning_rate=3e-4, batch_size=8, beta2=0.98)
 LEGAL = {
     (TrialState.WAITING, TrialState.RUNNING),
@@ -25,9 +27,10 @@ LEGAL = {
 }
 
 
-def key(**changes: object) -> str:
-    identity = {"scale": SCALE, "tokens": 1024, "settings": SETTINGS, "seed": 0, "trainer_version": "v1"}
-    return trial_key(**identity | changes)
+def key(scale: ModelScale = SCALE, tokens: int = 2048, shortest: int = 1024, **changes: object) -> str:
+    cells = (Cell(scale=scale, tokens=shortest), Cell(scale=scale, tokens=tokens))
+    search = Search(cell=cells[-1], serves=cells, space=SPACE, trials=1)
+    return trial_key(**{"search": search, "settings": SETTINGS, "seed": 0, "trainer_version": "v1"} | changes)
 
 
 @pytest.mark.parametrize(("before", "after"), list(product(TrialState, TrialState)))
@@ -60,7 +63,8 @@ def test_only_a_completed_trial_has_a_loss(make_trial) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"tokens": 2048},
+        {"tokens": 4096},
+        {"shortest": 512},
         {"seed": 1},
         {"trainer_version": "v2"},
         {"settings": replace(SETTINGS, learning_rate=3.0001e-4)},
