@@ -55,7 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     status_parser = _folder_verb(verbs, "status", "where a sweep stands", status)
     status_parser.add_argument("--watch", action="store_true", help="again every two seconds, until it is over")
     status_parser.add_argument("--json", action="store_true", help="for programs")
-    _folder_verb(verbs, "report", "fit the laws of a run folder and draw its page again", report)
+    report_parser = verbs.add_parser("report", help="fit a run folder's laws again, or draw the page of a laws.json")
+    report_parser.add_argument(
+        "source", type=Path, metavar="SOURCE", help="a run folder, or a laws.json beside its table"
+    )
+    report_parser.set_defaults(verb=report)
     ui_parser = _folder_verb(verbs, "ui", "the MLflow UI on the run folder's store", ui)
     ui_parser.add_argument("--port", type=int, default=None, help="default: a free one")
     _folder_verb(verbs, "sync", "upload what the tracking server has not got yet", sync)
@@ -156,12 +160,16 @@ def status(arguments: argparse.Namespace) -> int:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Fit and draw again."""
+    """Fit a run folder again and draw its page, or draw the page of a laws.json."""
+    if not arguments.source.is_dir():
+        pages = verbs_laws.draw(arguments.source)
+        sys.stdout.write("".join(f"report: {page}\n" for page in pages))
+        return 0
     from orchestrator import ledger
     from orchestrator.postprocess import postprocess
     from orchestrator.runfolder import RunFolder
 
-    folder = RunFolder(arguments.run_dir)
+    folder = RunFolder(arguments.source)
     outcome = postprocess(folder, ledger.read(folder.path))
     sys.stdout.write(f"{outcome.text}\nlaws:   {folder.laws_file}\nreport: {folder.report_file}\n")
     return 0

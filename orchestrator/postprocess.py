@@ -14,10 +14,10 @@ from orchestrator.files import write_atomically
 from orchestrator.laws import hyperparameters
 from orchestrator.laws.predict import Context, Prediction, predict
 from orchestrator.laws.predicted import Predicted as PredictedQuantity
-from orchestrator.laws.records import RunRecord
 from orchestrator.laws.registry import FitReport, fit_laws
 from orchestrator.ledger import History, Predicted
 from orchestrator.report.data import Advice, Backtest, ReportData
+from orchestrator.run_table import write_records
 from orchestrator.runfolder import RunFolder
 from orchestrator.sweep import Forecast
 from orchestrator.trial import Reason, Trial
@@ -49,7 +49,7 @@ def postprocess(folder: RunFolder, history: History) -> Outcome:
     backtests = tuple(_backtests(plan, history, fitted))
     laws = lawfile.LawSet(context=context, laws=fitted.laws, not_fitted=fitted.not_fitted)
     lawfile.write(folder.laws_file, {None: laws})
-    _write_table(folder, records)
+    write_records(folder.runs_file, records)
     data = ReportData(
         title=plan.name,
         context=context,
@@ -188,15 +188,6 @@ def _metrics(fitted: FitReport, backtests: Sequence[Backtest]) -> dict[str, floa
     }
     found |= {f"backtest.{test.cell}.regret": test.regret for test in backtests if test.regret is not None}
     return found
-
-
-def _write_table(folder: RunFolder, records: Sequence[RunRecord]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist([dataclasses.asdict(record) for record in records]), sink)
-    write_atomically(folder.runs_file, sink.getvalue().to_pybytes())
 
 
 def _write_page(folder: RunFolder, data: ReportData) -> None:

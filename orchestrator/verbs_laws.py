@@ -40,7 +40,7 @@ def add_fit(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     add("--where", metavar="EXPR", help="rows to keep, such as \"tokens / params > 5 and config == 'tuned'\"")
     add("--group", metavar="COLUMN", help="fit each value of this column apart")
     add("--law", action="append", default=[], metavar="NAME", help="only this law (repeatable; default: all)")
-    add("--out", type=Path, metavar="DIR", help="write laws.json and report.html there")
+    add("--out", type=Path, metavar="DIR", help="write laws.json, runs.parquet and report.html there")
     add("--json", action="store_true", help="print what laws.json has, without the draws")
     parser.set_defaults(verb=fit)
 
@@ -209,10 +209,11 @@ def _law_set(path: Path, group: str | None) -> LawSet:
 
 
 def _write(folder: Path, source: str, parts: Mapping[str | None, Runs], sets: LawSets) -> None:
-    """laws.json, and a page for each group."""
+    """laws.json, the runs, and a page for each group."""
     from orchestrator import lawfile
     from orchestrator.files import write_atomically
     from orchestrator.report.page import render
+    from orchestrator.run_table import RUNS_FILE, write_records
 
     pages = {_page_name(group): group for group in sets}
     if len(pages) < len(sets):
@@ -222,10 +223,34 @@ def _write(folder: Path, source: str, parts: Mapping[str | None, Runs], sets: La
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lawfile.write(folder / "laws.json", sets)
+        write_records(folder / RUNS_FILE, [record for part in parts.values() for record in part.records])
         for name, group in pages.items():
             write_atomically(folder / name, render(_report(source, group, parts[group], sets[group])).encode())
     except OSError as error:
         raise InputError(f"--out {folder}: cannot write there: {error.strerror}; give another folder") from error
+
+
+def draw(path: Path) -> list[Path]:
+    """Draw the pages of a laws.json again, from it and the runs.parquet beside it; returns their paths.
+
+    Raises InputError where either is not there.
+    """
+    from orchestrator import lawfile
+    from orchestrator.files import write_atomically
+    from orchestrator.law_sources import Runs
+    from orchestrator.report.page import render
+    from orchestrator.run_table import RUNS_FILE, read_records
+
+    sets = lawfile.read(path)
+    records = read_records(path.with_name(RUNS_FILE))
+    pages = []
+    for group, fitted in sets.items():
+        mine = tuple(record for record in records if group is None or record.group == group)
+        page = path.with_name(_page_name(group))
+        data = _report(str(path), group, Runs(records=mine, context=fitted.context), fitted)
+        write_atomically(page, render(data).encode())
+        pages.append(page)
+    return pages
 
 
 def _page_name(group: str | None) -> str:
