@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+# Makes the UI open on runs and curves; without it, on a page about traces of language-model applications.
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+
 
 class Session:
     """Finds what is there when it is opened, so that nothing is made twice; see tracking.uploader.
@@ -149,7 +152,8 @@ def _experiment(client: MlflowClient, name: str, sweep_id: str, artifacts: str |
         return str(experiment.experiment_id)
     names = itertools.chain([name], (f"{name} ({number})" for number in itertools.count(2)))
     free = next(candidate for candidate in names if client.get_experiment_by_name(candidate) is None)
-    return str(client.create_experiment(free, artifact_location=artifacts, tags={SWEEP_TAG: sweep_id}))
+    tags = {SWEEP_TAG: sweep_id, **_KIND}
+    return str(client.create_experiment(free, artifact_location=artifacts, tags=tags))
 
 
 def _all_runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:

@@ -13,13 +13,15 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from orchestrator.tracking.store import database, is_server, masked, store_uri
+from orchestrator.tracking.store import connect, database, is_server, masked, store_uri
 from search_spaces.errors import InputError
 
 HOST = "127.0.0.1"
 FIRST_PORT = 5000  # MLflow's own default
 # How long a server may take to answer, seconds; it takes about 6 here. A guess.
 _PATIENCE_S = 60.0
+
+_BEST_FIRST = "orderByKey=metrics.%60final_loss%60&orderByAsc=true"
 
 
 def serve(uri: str | None, folder: Path, port: int | None, say: Callable[[str], object]) -> int:
@@ -37,7 +39,7 @@ def serve(uri: str | None, folder: Path, port: int | None, say: Callable[[str], 
     server = start(address, folder, chosen)
     try:
         wait_until_up(server, chosen)
-        say(f"http://{HOST}:{chosen}   (Ctrl-C ends it)\n")
+        say(f"http://{HOST}:{chosen}/{_page(address)}   (Ctrl-C ends it)\n")
         if line := ssh_line(chosen, os.environ):
             say(f"from your own machine: {line}\n")
         return server.wait()
@@ -45,6 +47,12 @@ def serve(uri: str | None, folder: Path, port: int | None, say: Callable[[str], 
         return 0
     finally:
         stop(server)
+
+
+def _page(address: str) -> str:
+    """The page of the newest experiment's runs, best first: the run folder's store has but one of ours."""
+    newest = connect(address).search_experiments(order_by=["creation_time DESC"], max_results=1)
+    return f"#/experiments/{newest[0].experiment_id}/runs?{_BEST_FIRST}" if newest else ""
 
 
 def start(address: str, folder: Path, port: int) -> subprocess.Popen[bytes]:

@@ -51,8 +51,8 @@ class Case:
         return config.load(str(self.file)).plan()
 
 
-def make_case(root: Path, *, sampler: str, trials: int, scales: int = 2, tokens_per_param: float = 20) -> Case:
-    """Scales of 7 to 12 thousand params on words drawn at random: a second or two a trial, a checkpoint each 0.1 s."""
+def make_case(root: Path, *, sampler: str, trials: int, scales: int = 2, tokens_per_param: float = 5) -> Case:
+    """Scales of 7 to 12 thousand params on words drawn at random: a second or two a trial, a checkpoint every 0.3 s."""
     (root / "corpus").mkdir(parents=True)
     chance = random.Random(0)
     words = ["".join(chance.choices("etaoinshrdlu", k=chance.randint(2, 9))) for _ in range(_WORDS)]
@@ -67,7 +67,7 @@ def make_case(root: Path, *, sampler: str, trials: int, scales: int = 2, tokens_
         "backtest": False,
         "space": {
             "learning_rate": {"low": 1e-3, "high": 1e-1},
-            "batch_size": {"low": 1, "high": 4},
+            "batch_size": {"low": 2, "high": 8},
             "beta2": {"low": 0.9, "high": 0.999},
         },
         "sampler": sampler,
@@ -76,7 +76,7 @@ def make_case(root: Path, *, sampler: str, trials: int, scales: int = 2, tokens_
             "name": "lm",
             "corpus": str(root / "corpus"),
             "validation_tokens": 4096,
-            "checkpoint_seconds": 0.1,
+            "checkpoint_seconds": 0.3,
             "data_dir": str(root / "data"),
         },
     }
