@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator import lawfile, sweep_text
@@ -19,7 +19,7 @@ from orchestrator.ledger import History, Predicted
 from orchestrator.report.data import Advice, Backtest, ReportData
 from orchestrator.run_table import write_records
 from orchestrator.runfolder import RunFolder
-from orchestrator.sweep import Forecast
+from orchestrator.sweep import Forecast, best_trial
 from orchestrator.trial import Reason, Trial
 from search_spaces.errors import ScalesweepError
 from search_spaces.plan import Search, SweepPlan
@@ -27,6 +27,9 @@ from search_spaces.space import HyperParameters
 
 # Sizes for which the report gives advice, as multiples of the largest scale.
 _ADVICE_FACTORS = (2, 4, 16)
+_SETTINGS = ("learning_rate", "batch_tokens", "beta2")
+# A law in half-lives may give a beta2 that rounds to one, which no axis can place.
+_BELOW_ONE = 1 - 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,27 +75,45 @@ def postprocess(folder: RunFolder, history: History) -> Outcome:
 
 
 def forecast_of(search: Search, trials: Sequence[Trial], folder: RunFolder) -> Forecast:
-    """What laws fitted to these trials say of a search's cell: its settings, and its loss at them."""
+    """What laws fitted to these trials say of a search's cell: its settings, and its loss at them.
+
+    A setting that no law predicts (its optima lie on an edge, say) is taken from the largest scale's best
+    trial, with a warning.
+    """
     records, context = collect(folder, trials)
     fitted = fit_laws(records)
     said = predict(fitted.laws, context, params=float(search.cell.scale.params), tokens=float(search.cell.tokens))
+    known = {name: said.value(name) for name in _SETTINGS if name in said.quantities}
+    best = _best_of_largest(folder.sweep().plan(), trials)
+    missing = [name for name in _SETTINGS if name not in known]
+    warnings = said.warnings
+    if missing and best is not None:
+        warnings += (f"no law predicts {', '.join(missing)}: taken from the best trial of {best.scale}",)
     return Forecast(
-        settings=_settings(said, search),
+        settings=_point(known, best, search),
         runs_used=len({record.run_id for record in records}),
-        prediction=_storable(said),
+        prediction=as_json(replace(said, warnings=warnings)),
     )
 
 
-def _settings(said: Prediction, search: Search) -> HyperParameters | None:
-    """The predicted settings, moved into the search's space where they lie outside."""
-    known = {name: found.value for name, found in said.quantities.items()}
-    if not {"learning_rate", "batch_tokens", "beta2"} <= set(known):
+def _best_of_largest(plan: SweepPlan, trials: Sequence[Trial]) -> Trial | None:
+    for other in reversed(plan.searches):
+        best = best_trial([trial for trial in trials if trial.of(other)])
+        if best is not None:
+            return best
+    return None
+
+
+def _point(known: Mapping[str, float], best: Trial | None, search: Search) -> HyperParameters | None:
+    """The predicted settings and, for those missing, the best known ones; moved into the search's space."""
+    if best is None:
         return None
+    length = search.cell.scale.sequence_length
     return search.space.at(
         {
-            "learning_rate": known["learning_rate"],
-            "batch_size": known["batch_tokens"] / search.cell.scale.sequence_length,
-            "beta2": min(known["beta2"], 1 - 1e-9),
+            "learning_rate": known.get("learning_rate", best.settings.learning_rate),
+            "batch_size": known["batch_tokens"] / length if "batch_tokens" in known else best.settings.batch_size,
+            "beta2": min(known.get("beta2", best.settings.beta2), _BELOW_ONE),
         }
     )
 

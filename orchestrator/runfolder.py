@@ -16,6 +16,8 @@ from search_spaces.plan import SweepPlan
 
 # What may change from one start of a sweep to the next: where it runs, not what it is.
 _CHANGEABLE = ("resources", "cluster", "tracking")
+# Characters of a trainer's version that a message shows.
+_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,15 @@ def check_history(history: History, plan: SweepPlan, trainer_version: str, folde
         raise RunFolderError(f"{folder} was begun with another plan ({first.plan}); choose another folder with --dir")
     if first.trainer_version != trainer_version:
         raise RunFolderError(
-            f"{folder} was begun with trainer {first.trainer_version}, and this is {trainer_version}: the corpus, "
-            "the tokenizer or the trainer has changed since, and old and new trials would not be comparable; "
-            "put it back, or choose another folder with --dir"
+            f"{folder} was begun with trainer {_end(first.trainer_version)}, and this is {_end(trainer_version)}: "
+            "the corpus, the tokenizer or the trainer has changed since, and old and new trials would not be "
+            "comparable; put it back, or choose another folder with --dir"
         )
+
+
+def _end(version: str) -> str:
+    """A trainer's version ends in a hash; what stands before it may be long, and the sweep file has it."""
+    return version if len(version) <= _SHOWN else f"...{version[-_SHOWN:]}"
 
 
 def software_version() -> str:

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.interpolate import Akima1DInterpolator
 from scipy.stats import chi2
 
+from orchestrator.laws.akima import lowest
 from orchestrator.laws.allocation import FORM, Minima, estimates, lines, optimal_params, optimal_tokens
 from orchestrator.laws.budgets import FEWEST_BUDGETS, FEWEST_SIZES, Budget, budgets, too_few_sizes
 from orchestrator.laws.loss_points import loss_points, need, too_few_scales, too_wide
@@ -81,23 +81,18 @@ def noisy_minima(found: Sequence[Budget], *, draws: int, seed: int) -> Minima:
     for budget in found:
         noise = SEED_NOISE * rng.standard_normal((len(budget.loss), draws))
         log_loss = np.log(budget.loss[:, None] + noise)
-        log_params, lowest = akima_minimum(np.log(budget.params), log_loss)
+        log_params, height = akima_minimum(np.log(budget.params), log_loss)
         log_tokens, _ = akima_minimum(np.log(budget.tokens), log_loss)
         columns["log_params"].append(log_params)
         columns["log_tokens"].append(log_tokens)
-        columns["log_loss"].append(lowest)
+        columns["log_loss"].append(height)
     return Minima(**{name: np.stack(column, axis=1) for name, column in columns.items()})
 
 
 def akima_minimum(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     """Where splines through (x, y[:, draw]) are lowest and how low, (draws,); NaN where that is at an end."""
-    order = np.argsort(x)
-    grid = np.linspace(x.min(), x.max(), GRID_POINTS * (len(x) - 1))
-    heights = Akima1DInterpolator(x[order], y[order])(grid)
-    at = np.argmin(heights, axis=0)
-    inner = (at > 0) & (at < len(grid) - 1)
-    lowest = heights[at, np.arange(y.shape[1])]
-    return np.where(inner, grid[at], np.nan), np.where(inner, lowest, np.nan)
+    found = lowest(x, y, points=GRID_POINTS * (len(x) - 1))
+    return np.where(found.inner, found.place, np.nan), np.where(found.inner, found.height, np.nan)
 
 
 def _medians(copies: Minima, inside: np.ndarray) -> Minima:

@@ -104,7 +104,7 @@ def group_cells(selection: Selection) -> tuple[CellRuns, ...]:
 
     Runs under a constant schedule serve the shorter cells of their scale too; others only their own end.
     """
-    scales = _clusters([_params(record) for record in selection.used])
+    scales = clusters([_params(record) for record in selection.used])
     cells: list[CellRuns] = []
     for number, (low, high) in enumerate(scales):
         points = [record for record in selection.used if low <= _params(record) <= high]
@@ -173,8 +173,8 @@ def _thin(points: Sequence[RunRecord]) -> list[RunRecord]:
     return [points[index] for index in sorted(kept)]
 
 
-def _clusters(values: Sequence[float]) -> list[tuple[float, float]]:
-    """Rising (low, high) of the groups of values that are the same to SAME_COUNT."""
+def clusters(values: Sequence[float]) -> list[tuple[float, float]]:
+    """Rising (low, high) of the groups of positive values that are the same to SAME_COUNT, relatively."""
     groups: list[tuple[float, float]] = []
     for value in sorted(set(values)):
         if groups and _within(value, *groups[-1]):
@@ -193,7 +193,7 @@ def _horizons(points: Sequence[RunRecord]) -> list[float]:
     last: dict[str, RunRecord] = {}
     for point in points:
         last[point.run_id] = point
-    ends = [high for _, high in _clusters([_tokens(point) for point in last.values()])]
+    ends = [high for _, high in clusters([_tokens(point) for point in last.values()])]
     serving = {point.run_id for point in points if point.schedule == "constant"}
     curve = [point for point in points if point.run_id in serving]
     if len(curve) == len(serving):
@@ -201,7 +201,7 @@ def _horizons(points: Sequence[RunRecord]) -> list[float]:
     longest = max(_tokens(point) for point in curve)
     warmup = max((point.warmup_tokens or 0.0 for point in curve), default=0.0)
     shortest = max(longest * SHORTEST_READING * (1 - SAME_COUNT), WARMUPS * warmup)
-    measured = [high for _, high in _clusters([_tokens(point) for point in curve]) if high >= shortest]
+    measured = [high for _, high in clusters([_tokens(point) for point in curve]) if high >= shortest]
     return sorted(set(ends) | _readings(measured, longest))
 
 

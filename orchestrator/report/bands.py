@@ -9,7 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from orchestrator.laws.result import FittedLaw, Floats
-from orchestrator.report.style import faint, number
+from orchestrator.numbers import number
+from orchestrator.report.style import faint
 
 # Points of a drawn line; laws are smooth in logarithms.
 _POINTS = 60

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from orchestrator.laws.result import Estimate, FittedLaw
-from orchestrator.report.style import number
+from orchestrator.numbers import number
 
 # How a setting of the hyperparameter laws is written.
 _SETTINGS = {

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+
+from orchestrator.numbers import number
+from orchestrator.report.style import UNKNOWN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,10 +22,19 @@ class Cell:
 
     def render(self) -> str:
         """The td element."""
-        attributes = "" if self.value is None else f' class="number" data-value="{self.value:.10g}"'
+        attributes = (
+            ""
+            if self.value is None or not math.isfinite(self.value)
+            else f' class="number" data-value="{self.value:.10g}"'
+        )
         text = self.text if self.html else escape(self.text)
         note = f'<span class="interval">{escape(self.note)}</span>' if self.note else ""
         return f"<td{attributes}>{text}{note}</td>"
+
+
+def quantity(value: float | None, write: Callable[[float], str] = number, note: str = "") -> Cell:
+    """A cell with a number, sortable; a dash where it is not known."""
+    return Cell(text=UNKNOWN if value is None else write(value), value=value, note=note)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[Cell]], *, sortable: bool = False, tall: bool = False) -> str:

@@ -9,9 +9,9 @@ import numpy as np
 
 from orchestrator.laws.optimum import beta2_of, half_life_steps
 from orchestrator.laws.result import FittedLaw, Floats
+from orchestrator.numbers import number
 from orchestrator.report.bands import Formula
 from orchestrator.report.runs import CellView
-from orchestrator.report.style import number
 
 HALF_LIFE = "beta2_half_life"
 ONE_MINUS = "one_minus_beta2"
@@ -68,7 +68,7 @@ def _nearest_tried(cell: CellView, setting: str, value: float) -> float:
 
 
 def power_law(setting: str, *, params: Floats | float, tokens: Floats | float) -> Formula:
-    """coefficient * params^params_exponent * tokens^tokens_exponent of one setting, for `bands.band`."""
+    """Coefficient * params^params_exponent * tokens^tokens_exponent of one setting, for `bands.band`."""
 
     def formula(parameters: Mapping[str, Floats]) -> Floats:
         none = np.asarray(0.0)

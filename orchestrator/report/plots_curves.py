@@ -9,9 +9,10 @@ from html import escape
 
 import plotly.graph_objects as go
 
+from orchestrator.numbers import number
 from orchestrator.report.data import ReportData
 from orchestrator.report.runs import run_labels, scale_names
-from orchestrator.report.style import NothingToDraw, count, faint, finished, log_ticks, number, plural, scale_colors
+from orchestrator.report.style import NothingToDraw, faint, finished, log_ticks, plain_log_ticks, plural, scale_colors
 from orchestrator.trial import TrialState
 
 # Losses more than this times the lowest first evaluation are off the picture: they belong to runs on their way to
@@ -46,7 +47,7 @@ def loss_curves(data: ReportData) -> go.Figure:
     tokens = [t for curve in curves for t in curve.tokens]
     figure.update_xaxes(type="log", title="tokens", **log_ticks(tokens))
     figure.update_yaxes(
-        type="log", title="validation loss, nats per token", range=[bottom, top], **_loss_ticks(bottom, top)
+        type="log", title="validation loss, nats per token", range=[bottom, top], **plain_log_ticks(10**bottom, 10**top)
     )
     figure.update_layout(updatemenus=[_menu(figure, names)], legend={"title": "scale"})
     return finished(figure, caption=_caption(data, curves), height=560)
@@ -160,17 +161,6 @@ def _loss_range(curves: Sequence[_Curve]) -> tuple[float, float]:
     starts = sorted(losses[0] for losses in finite if losses)
     top = starts[int(0.9 * (len(starts) - 1))] * _HEADROOM
     return math.log10(lowest) - 0.02, math.log10(max(top, lowest * 1.05))
-
-
-def _loss_ticks(bottom: float, top: float) -> dict[str, object]:
-    """Plain numbers on a short log axis, where decades alone would leave it bare."""
-    low, high = 10**bottom, 10**top
-    for step in (0.05, 0.1, 0.2, 0.5, 1.0, 2.0):
-        first = int(low / step) + 1
-        ticks = [round(step * k, 6) for k in range(first, int(high / step) + 1)]
-        if len(ticks) <= 9:
-            return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
-    return {}
 
 
 def _menu(figure: go.Figure, names: Sequence[str]) -> dict[str, object]:

@@ -14,15 +14,7 @@ from orchestrator.report.bands import band, band_traces, log_line
 from orchestrator.report.data import ReportData
 from orchestrator.report.optima import HALF_LIFE, OptimumSetting, optimum_setting, power_law
 from orchestrator.report.runs import CellView, cells
-from orchestrator.report.style import (
-    MUTED,
-    VERMILLION,
-    NothingToDraw,
-    finished,
-    log_ticks,
-    plural,
-    scale_colors,
-)
+from orchestrator.report.style import MUTED, NothingToDraw, finished, log_ticks, plural, scale_colors
 
 # Lines are drawn so far beyond the largest size, as a factor, unless advice goes further. A guess.
 _BEYOND = 4.0

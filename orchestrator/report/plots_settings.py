@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from orchestrator.laws.records import RunRecord
+from orchestrator.numbers import number
 from orchestrator.report.data import ReportData
 from orchestrator.report.optima import law_setting, optimum_setting
 from orchestrator.report.runs import CellView, cells, run_labels
@@ -20,10 +21,8 @@ from orchestrator.report.style import (
     REGRET_COLORS,
     VERMILLION,
     NothingToDraw,
-    count,
     finished,
     log_ticks,
-    number,
     percent,
     plural,
 )

@@ -9,8 +9,8 @@ from typing import Any
 
 from orchestrator.laws.records import RunRecord
 from orchestrator.laws.selection import SAME_COUNT
+from orchestrator.numbers import count, number
 from orchestrator.report.data import ReportData
-from orchestrator.report.style import count, number
 from orchestrator.trial import Trial
 from search_spaces.plan import Search
 from search_spaces.space import SearchSpace
@@ -108,7 +108,7 @@ def _planned_cells(data: ReportData) -> list[CellView]:
     for search in data.plan.searches if data.plan else ():
         keys = [trial.key for trial in data.trials if trial.of(search)]
         for cell in search.serves:
-            records = [r for key in keys for r in by_run[key] if _belongs(r, cell.tokens, search.cell.tokens)]
+            records = [r for key in keys for r in by_run[key] if _belongs(r, cell.tokens)]
             params = next((record.params for record in records if record.params), float(cell.scale.params))
             found.append(
                 CellView(
@@ -125,10 +125,7 @@ def _planned_cells(data: ReportData) -> list[CellView]:
     return found
 
 
-def _belongs(record: RunRecord, tokens: int, horizon: int) -> bool:
-    """A point at the cell's tokens; a diverged run counts at its horizon, wherever it stopped."""
-    if record.status == "diverged":
-        return tokens == horizon
+def _belongs(record: RunRecord, tokens: int) -> bool:
     return record.tokens is not None and abs(record.tokens / tokens - 1) < SAME_COUNT
 
 

@@ -8,12 +8,15 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
+from orchestrator.numbers import count, number
 from search_spaces.errors import ScalesweepError
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 INK = "#1f2933"
 MUTED = "#6b7785"
 GRID = "#e6eaee"
+UNKNOWN = "–"
+_MOST_TICKS = 9
 # Okabe and Ito's palette (2008), made to be told apart by the colour-blind.
 VERMILLION, BLUE, GREEN, ORANGE, PURPLE = "#d55e00", "#0072b2", "#009e73", "#e69f00", "#cc79a7"
 # Regret: dark is good. One hue, so that it reads in grey as well.
@@ -95,30 +98,18 @@ def log_ticks(values: Sequence[float], *, write: str = "si", most: int = 7) -> d
     return {"tickvals": ticks, "ticktext": text}
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """A number for people: significant digits, an exponent only where it helps, a dash for unknown."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    if value != 0 and not 1e-3 < abs(value) < 1e5:
-        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-        short = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
-        return f"{short}e{int(exponent)}"
-    return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
-
-
-def count(value: float | None, digits: int = 3) -> str:
-    """A count with the letters k, M, B, T: parameters and tokens."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    for unit, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= unit * (1 - 0.5 * 10.0**-digits) and abs(value) < 1e15:
-            return f"{number(value / unit, digits)}{letter}"
-    return number(value, digits)
+def plain_log_ticks(low: float, high: float) -> dict[str, object]:
+    """Plain numbers on a short log axis, where decades alone would leave it bare."""
+    for step in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0):
+        ticks = [round(step * k, 6) for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+        if len(ticks) <= _MOST_TICKS:
+            return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+    return {}
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
     """A fraction as a percentage."""
-    return "–" if fraction is None else f"{number(100 * fraction, digits)} %"
+    return UNKNOWN if fraction is None else f"{number(100 * fraction, digits)} %"
 
 
 def plural(amount: int, word: str) -> str:

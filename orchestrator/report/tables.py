@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 from orchestrator.laws.records import RunRecord
+from orchestrator.numbers import count, number
 from orchestrator.report.data import ReportData
 from orchestrator.report.html import Cell, bullets, paragraph, table
 from orchestrator.report.runs import CellView, cells, run_labels, scale_names
-from orchestrator.report.style import count, number, percent, plural
+from orchestrator.report.style import percent, plural
 from orchestrator.trial import Trial, TrialState
 
 # Rows of the table of runs: a page with more is slow to open, and laws.json has them all. A guess.

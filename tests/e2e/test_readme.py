@@ -36,7 +36,12 @@ def test_a_users_own_trainer_runs_to_laws_files(sweep: str, tmp_path: Path) -> N
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     status = subprocess.run(
-        [SCALESWEEP, "status", "runs/example", "--json"], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+        [SCALESWEEP, "status", "runs/example", "--json"],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert json.loads(status.stdout)["counts"] == {"completed": 4}
     assert (tmp_path / "runs/example/laws.json").is_file()
