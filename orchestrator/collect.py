@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.curves import read_curve
-from orchestrator.laws.optimum import seed_noise
 from orchestrator.laws.predict import Context
 from orchestrator.laws.records import RunRecord
+from orchestrator.laws.replicates import seed_noise
 from orchestrator.laws.selection import group_cells, select
 from orchestrator.laws.shape import LadderShape
 from orchestrator.runfolder import RunFolder, software_version

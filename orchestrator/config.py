@@ -178,6 +178,7 @@ class SweepFile(_Section):
             raise InputError(f"resources: no scale is named {unknown[0]!r}; known are {', '.join(known)}")
         held_out = self.backtest and len(scales) > 3
         space = self.space.space()
+        self._check_sampler(space)
         searches = [
             plan_searches(
                 scale=scale,
@@ -196,6 +197,13 @@ class SweepFile(_Section):
             schedule=self.schedule,
             seed=self.seed,
         )
+
+    def _check_sampler(self, space: SearchSpace) -> None:
+        searched = sum(not isinstance(axis, Fixed) for axis in space.axes().values())
+        if self.sampler == "cmaes" and searched < 2:
+            raise InputError(
+                f"sampler is 'cmaes' and the space has {searched} settings to search; it needs 2: use 'tpe'"
+            )
 
     def resolved(self) -> dict[str, Any]:
         """The whole sweep as plain values, with the ladder written out: what a run folder keeps."""

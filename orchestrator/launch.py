@@ -7,7 +7,7 @@ import signal
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -72,6 +72,13 @@ def _longest(plan: SweepPlan) -> int:
     return max(search.cell.tokens for search in plan.searches)
 
 
+def _check_address(uri: str | None) -> None:
+    """Raises InputError where MLflow knows no such store."""
+    from orchestrator.tracking.store import store_uri
+
+    store_uri(uri, Path())
+
+
 def run(sweep: SweepFile, folder: Path, display: Display) -> int:
     """Run the sweep, or go on with it; returns the exit code.
 
@@ -80,22 +87,24 @@ def run(sweep: SweepFile, folder: Path, display: Display) -> int:
     plan = sweep.plan()
     run_folder = RunFolder(folder)
     run_folder.check(sweep)
+    _check_address(sweep.tracking.uri)
     version = prepare(sweep, display)
     with _taken(folder) as ledger:
         check_history(ledger.history, plan, version, folder)
         closed = ledger.history.of(Closed)
         if closed and closed[-1].how != Ending.FAILED:
             display.say(f"{folder}: this sweep is {closed[-1].how}; fitting its laws and drawing its report again")
-            ending = Ending(closed[-1].how)
-            tracker = _tracker(sweep, plan, run_folder, ledger)
-            show_all(tracker, plan, ledger.history.trials.values(), folder)
-        else:
-            interrupts = Interrupts()
-            run_folder.forget_requests()
+            with _tracker(sweep, plan, run_folder, ledger) as tracker:
+                show_all(tracker, plan, ledger.history.trials.values(), folder)
+                return _finish(run_folder, ledger, tracker, Ending(closed[-1].how), display)
+        interrupts = Interrupts()
+        run_folder.forget_requests()
+        with ExitStack() as outliving:  # the pool, whose processors the laws need
+            outliving.callback(display.close)
             with interrupts.caught(), _pool(sweep, plan, version) as pool:
                 run_folder.keep(sweep)
                 _open(ledger, plan, version, pool.slots)
-                tracker = _tracker(sweep, plan, run_folder, ledger)
+                tracker = outliving.enter_context(_tracker(sweep, plan, run_folder, ledger))
                 display.say(f"runs and curves: {tracker.url}   (scalesweep ui {folder})")
                 ending = Sweep(
                     plan=plan,
@@ -107,13 +116,12 @@ def run(sweep: SweepFile, folder: Path, display: Display) -> int:
                     requests=_requests(run_folder, interrupts),
                     progress=lambda: display.update(sweep_status(plan, ledger.history, now=time.time())),
                 ).run()
-        if ending is Ending.PAUSED:
-            tracker.close(_TRACKER_PATIENCE_S)
             display.close()
-            display.say(f"paused: everything is kept in {folder}; the same command goes on")
-            return 130
-        display.close()
-        return _finish(run_folder, ledger, tracker, ending, display)
+            if ending is Ending.PAUSED:
+                tracker.close(_TRACKER_PATIENCE_S)
+                display.say(f"paused: everything is kept in {folder}; the same command goes on")
+                return 130
+            return _finish(run_folder, ledger, tracker, ending, display)
 
 
 @contextmanager
@@ -174,12 +182,19 @@ def _pool(sweep: SweepFile, plan: SweepPlan, version: str) -> Iterator[WorkerPoo
         pool.close()
 
 
-def _tracker(sweep: SweepFile, plan: SweepPlan, folder: RunFolder, ledger: Ledger) -> Tracker:
+@contextmanager
+def _tracker(sweep: SweepFile, plan: SweepPlan, folder: RunFolder, ledger: Ledger) -> Iterator[Tracker]:
+    """The tracker, which whoever gets it closes; an error leaves no run as running."""
     from orchestrator.tracking.uploader import MlflowTracker
 
     first = ledger.history.first_opened
     sweep_id = first.sweep_id if first else ""
-    return MlflowTracker(uri=sweep.tracking.uri, folder=folder.path, plan=plan, sweep_id=sweep_id)
+    tracker = MlflowTracker(uri=sweep.tracking.uri, folder=folder.path, plan=plan, sweep_id=sweep_id)
+    try:
+        yield tracker
+    except Exception:
+        tracker.close(_TRACKER_PATIENCE_S)
+        raise
 
 
 def _ports(sweep: SweepFile, folder: RunFolder, pool: WorkerPool, tracker: Tracker) -> Ports:
@@ -237,8 +252,7 @@ def synchronise(path: Path, display: Display) -> int:
     folder = RunFolder(path)
     sweep = folder.sweep()
     plan = sweep.plan()
-    with Ledger.open(path) as ledger:
-        tracker = _tracker(sweep, plan, folder, ledger)
+    with Ledger.open(path) as ledger, _tracker(sweep, plan, folder, ledger) as tracker:
         show_all(tracker, plan, ledger.history.trials.values(), path)
         if ledger.history.of(Closed):
             _conclude(folder, ledger, tracker)

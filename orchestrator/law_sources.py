@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.counts import complete
-from orchestrator.laws.optimum import seed_noise
 from orchestrator.laws.predict import Context
 from orchestrator.laws.records import CANONICAL_COLUMNS, RunRecord
+from orchestrator.laws.replicates import seed_noise
 from orchestrator.laws.result import FittedLaw
 from orchestrator.laws.selection import group_cells, select
 from orchestrator.runfolder import software_version

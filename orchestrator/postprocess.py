@@ -27,6 +27,8 @@ from search_spaces.space import HyperParameters
 
 # Sizes for which the report gives advice, as multiples of the largest scale.
 _ADVICE_FACTORS = (2, 4, 16)
+# Advice has at least one of these.
+_WORTH_SAYING = {"learning_rate", "batch_tokens", "beta2", "loss"}
 _SETTINGS = ("learning_rate", "batch_tokens", "beta2")
 # A law in half-lives may give a beta2 that rounds to one, which no axis can place.
 _BELOW_ONE = 1 - 1e-9
@@ -150,6 +152,8 @@ def _advice(plan: SweepPlan, fitted: FitReport, context: Context) -> Iterator[Ad
         try:
             said = predict(fitted.laws, context, params=params, tokens=tokens)
         except ScalesweepError:  # nothing fitted can say anything at that size
+            continue
+        if not said.quantities.keys() & _WORTH_SAYING:
             continue
         title = f"{factor} times the largest scale, {largest.tokens_per_param:.3g} tokens per parameter"
         yield Advice(title=title, prediction=said)

@@ -57,6 +57,11 @@ class Grid:
         """Second and last but one value of each of AXES, (2, 2): an optimum outside is on an edge."""
         return np.array([[values[1], values[-2]] for values in (self.log_rates, self.log_batches)])
 
+    @property
+    def gaps(self) -> Floats:
+        """The usual distance between two values of each of AXES, (2,)."""
+        return np.array([np.median(np.diff(values)) for values in (self.log_rates, self.log_batches)])
+
     def best(self, log_loss: Floats) -> Floats:
         """The best coordinates of AXES, (draws, 2), under each column of the runs' log losses (runs, draws)."""
         valleys = [row.valley(log_loss) for row in self.rows]
@@ -74,7 +79,9 @@ def grid_of(cell: CellRuns) -> Grid | None:
     (rates, rate), (batches, batch) = (_axis(column) for column in pairs.T)
     filled = len(set(zip(rate, batch, strict=True))) / (len(rates) * len(batches))
     measured = len(cell.runs)
-    rows = [_row(batches[at], rates, np.where(batch[:measured] == at, rate[:measured], -1)) for at in range(len(batches))]
+    rows = [
+        _row(batches[at], rates, np.where(batch[:measured] == at, rate[:measured], -1)) for at in range(len(batches))
+    ]
     usable = tuple(row for row in rows if len(row.runs) >= LEAST_RATES)
     if filled < FILLED or min(len(rates), len(usable)) < LEAST_VALUES:
         return None

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from orchestrator.laws.optimum import Edge, OptimumFit, coordinate_errors, fit_optima
+from orchestrator.laws.optimum import Edge, OptimumFit, fit_optima
 from orchestrator.laws.power_law import LEAST_POINTS, Optima, PowerLaw, fit_power_law, identifiable_terms
 from orchestrator.laws.records import RunRecord
 from orchestrator.laws.result import Estimate, FittedLaw, Floats, Status
@@ -44,25 +44,26 @@ def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0
 
     Raises MissingColumnError without a learning rate, FitError where no cell has an optimum.
     """
-    selection, optima = find_optima(records, confidence=confidence)
+    selection, optima = find_optima(records, confidence=confidence, seed=seed)
     return fit_laws_through(selection, optima, confidence=confidence, seed=seed, draws=draws)
 
 
-def find_optima(records: Sequence[RunRecord], *, confidence: float = 0.95) -> tuple[Selection, OptimumFit]:
+def find_optima(
+    records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0
+) -> tuple[Selection, OptimumFit]:
     """The points used, and the optimum of each cell that has enough runs."""
     optional = tuple(name for name in ("batch_tokens", "beta2") if present(records, name))
     selection = select(records, (*COLUMNS, *optional), law=NAME)
-    return selection, fit_optima(group_cells(selection), confidence=confidence)
+    return selection, fit_optima(group_cells(selection), confidence=confidence, seed=seed)
 
 
 def fit_laws_through(
     selection: Selection, optima: OptimumFit, *, confidence: float, seed: int, draws: int
 ) -> FittedLaw:
     """Power laws through optima that were found; one run read in many cells counts once."""
-    rng = np.random.default_rng(seed)
-    kept = _spaced(optima)
-    errors = coordinate_errors(optima, draws, rng)[:, kept]
-    fits = {setting: _fit_setting(optima, setting, kept, errors) for setting in optima.settings}
+    tried = [_fit_settings(way, draws, seed) for way in optima.by_each_way()]
+    chosen = min(tried, key=lambda each: each.held_out)
+    optima, fits, rng = chosen.optima, chosen.fits, np.random.default_rng([seed, 1])
     fitted = [forms[0] for forms in fits.values() if forms]
     chance = rng.random(draws)
     parameters: dict[str, Estimate] = {}
@@ -88,6 +89,7 @@ def fit_laws_through(
             "optima": optima.rows(),
             "curvature": optima.curvature_rows(),
             "laws": [_law_row(form, forms[0]) for forms in fits.values() for form in forms],
+            "ways": [_way_row(each, chosen) for each in tried],
         },
     )
 

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from orchestrator.laws.coordinates import SETTINGS, coordinate, from_coordinate, tried
+from orchestrator.laws.grid_places import with_grids
+from orchestrator.laws.places import Places, Way, surface_places
 from orchestrator.laws.records import RunRecord
+from orchestrator.laws.replicates import Noise, noise_of
 from orchestrator.laws.resample import unit_indices
-from orchestrator.laws.result import Estimate, Floats
+from orchestrator.laws.result import Estimate
 from orchestrator.laws.selection import CellRuns
 from orchestrator.laws.surface import Surface, fit_surface
 from orchestrator.laws.surface_form import Observations
 from search_spaces.errors import FitError
 
-SETTINGS = ("learning_rate", "batch_tokens", "beta2")
 # Runs further above their cell's best than this, in log loss, say little about the optimum (Step Law's
 # surfaces are curved beyond 5-10 %); the best runs always stay, so many times the cell's parameters.
 WINDOW = 0.05
 WINDOW_RUNS = 3
 # A setting is fitted where half of the cells tried at least so many of its values.
 DISTINCT_VALUES = 3
-# An optimum this close to the end of the tried range, as a part of it, is on the edge (search_spaces.axis).
-EDGE_FRACTION = 0.05
 # A setting that explains less than this many times what chance does is flat: the loss may as well not
 # depend on it. Planted sweeps of 6 scales and 16 runs: 0.7 to 2.7 where it does not, 5 and more where it
 # does; twice that by chance where readings of one run share their error.
@@ -57,26 +59,40 @@ class Optimum:
     raw_minimum: float
     runs: int
     diverged: int
+    way: Way
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimumFit:
-    """Optima of the fitted cells, in the order of `cells`, and the surface that they come from.
+    """Optima of the fitted cells, in the order of `cells`, and the surface and places that they come from.
 
     Coordinates are natural logarithms of learning rate, batch tokens and beta2's half-life in steps.
+    `on_grids` are the places by the other way, None where no cell has a grid; `noise` is that of its
+    bootstrap.
     """
 
     cells: tuple[CellRuns, ...]
-    optima: tuple[Optimum, ...]
     settings: tuple[str, ...]
     flat: tuple[str, ...]
     surface: Surface
-    seed_noise: float | None  # standard deviation of log loss between runs of equal settings
+    places: Places
+    on_grids: Places | None
+    noise: Noise
+    confidence: float
+
+    @cached_property
+    def optima(self) -> tuple[Optimum, ...]:
+        """The optimum of each cell."""
+        return tuple(_optimum(self, number) for number in range(len(self.cells)))
 
     @property
     def runs(self) -> int:
         """Number of runs in the fitted cells."""
         return len({run.run_id for cell in self.cells for run in cell.runs})
+
+    def by_each_way(self) -> tuple[OptimumFit, ...]:
+        """The fit with its grids used, where there are any, and without."""
+        return (self,) if self.on_grids is None else (replace(self, places=self.on_grids), self)
 
     def rows(self) -> list[dict[str, Any]]:
         """One plain mapping a cell, for tables and plots."""
@@ -92,54 +108,33 @@ class OptimumFit:
         ]
 
 
-def half_life_steps(beta2: float) -> float:
-    """Steps after which AdamW's second moment has forgotten half: beta2 = 2^(-1/steps)."""
-    return -math.log(2) / math.log(beta2)
-
-
-def beta2_of(half_life: float) -> float:
-    """The inverse of `half_life_steps`."""
-    return float(2 ** (-1 / half_life))
-
-
-def coordinate(run: RunRecord, setting: str) -> float:
-    """Natural logarithm of a setting (of its half-life in steps for beta2)."""
-    value = getattr(run, setting)
-    return math.log(half_life_steps(value)) if setting == "beta2" else math.log(value)
-
-
-def from_coordinate(place: float, setting: str) -> float:
-    """The inverse of `coordinate`."""
-    return beta2_of(math.exp(place)) if setting == "beta2" else math.exp(place)
-
-
-def fit_optima(cells: Sequence[CellRuns], *, confidence: float) -> OptimumFit:
+def fit_optima(cells: Sequence[CellRuns], *, confidence: float, seed: int = 0) -> OptimumFit:
     """Fit the surface over all cells with enough runs; settings that do not matter are left out as flat.
+
+    Where cells have a grid, their best learning rate and batch are found on it too. The loss, which
+    averages over a cell's runs, and beta2 are the surface's either way.
 
     Raises FitError where no cell has enough runs, or no setting was varied or matters.
     """
     settings = _varied(cells)
     flat: list[str] = []
     while settings:
-        enough = tuple(cell for cell in cells if len(cell.runs) >= len(settings) + 2)
-        if not enough:
-            most = max((len(cell.runs) for cell in cells), default=0)
-            raise FitError(
-                f"no cell has enough runs for an optimum: the fullest has {most}, "
-                f"and {len(settings)} settings need {len(settings) + 2}"
-            )
+        enough = _with_enough_runs(cells, settings)
         data = _observations(enough, settings)
         surface = fit_surface(data)
         worst = _flattest(data, settings, surface)
         if worst is None:
-            optima = tuple(_optimum(cell, n, settings, surface, confidence) for n, cell in enumerate(enough))
+            noise = noise_of(enough, surface)
+            places = surface_places(enough, settings, surface)
             return OptimumFit(
                 cells=enough,
-                optima=optima,
                 settings=settings,
                 flat=tuple(flat),
                 surface=surface,
-                seed_noise=seed_noise(enough),
+                places=places,
+                on_grids=with_grids(places, enough, settings, noise=noise, seed=seed),
+                noise=noise,
+                confidence=confidence,
             )
         flat.append(worst)
         settings = tuple(name for name in settings if name != worst)
@@ -147,17 +142,16 @@ def fit_optima(cells: Sequence[CellRuns], *, confidence: float) -> OptimumFit:
     raise FitError(f"there is no optimum to fit: {words} (at least {DISTINCT_VALUES} values a cell are needed)")
 
 
-def seed_noise(cells: Sequence[CellRuns]) -> float | None:
-    """Standard deviation of log loss between runs of equal settings in one cell; None without any."""
-    squares, dof = 0.0, 0
-    for cell in cells:
-        groups: dict[tuple[float | None, ...], list[float]] = {}
-        for run in cell.runs:
-            groups.setdefault((run.learning_rate, run.batch_tokens, run.beta2), []).append(math.log(run.loss or 1.0))
-        for losses in groups.values():
-            squares += float(np.var(losses)) * len(losses)
-            dof += len(losses) - 1
-    return math.sqrt(squares / dof) if dof else None
+def _with_enough_runs(cells: Sequence[CellRuns], settings: tuple[str, ...]) -> tuple[CellRuns, ...]:
+    needed = len(settings) + 2
+    enough = tuple(cell for cell in cells if len(cell.runs) >= needed)
+    if not enough:
+        most = max((len(cell.runs) for cell in cells), default=0)
+        raise FitError(
+            f"no cell has enough runs for an optimum: the fullest has {most}, "
+            f"and {len(settings)} settings need {needed}"
+        )
+    return enough
 
 
 def _varied(cells: Sequence[CellRuns]) -> tuple[str, ...]:
@@ -186,20 +180,6 @@ def _window(cell: CellRuns, settings: tuple[str, ...]) -> list[RunRecord]:
     return [run for place, run in enumerate(ranked) if place < least or (run.loss or math.inf) <= limit]
 
 
-def interior(cell: CellRuns, setting: str) -> tuple[float, float]:
-    """Range of a setting's coordinate outside of which an optimum is on an edge."""
-    low, high = _tried(cell, setting)
-    margin = EDGE_FRACTION * (high - low)
-    return low + margin, high - margin
-
-
-def _tried(cell: CellRuns, setting: str) -> tuple[float, float]:
-    """Range of a setting's coordinate in a cell; diverged runs widen that of the learning rate."""
-    also = cell.diverged if setting == "learning_rate" else ()
-    places = [coordinate(run, setting) for run in (*cell.runs, *also) if getattr(run, setting) is not None]
-    return min(places), max(places)
-
-
 def _flattest(data: Observations, settings: tuple[str, ...], surface: Surface) -> str | None:
     """The setting with the least evidence that the loss depends on it, where that is as good as none."""
     evidence = {name: surface.evidence(data, index) for index, name in enumerate(settings)}
@@ -207,34 +187,33 @@ def _flattest(data: Observations, settings: tuple[str, ...], surface: Surface) -
     return least if evidence[least] < LEAST_EVIDENCE * (1 + surface.shared) else None
 
 
-def _optimum(cell: CellRuns, number: int, settings: tuple[str, ...], surface: Surface, confidence: float) -> Optimum:
-    quantile = float(stats.t.ppf((1 + confidence) / 2, surface.dof))
-    found: dict[str, Estimate | Edge] = {}
-    nearest = surface.centre[number].copy()
-    for index, name in enumerate(settings):
-        low, high = _tried(cell, name)
-        place = float(surface.centre[number, index])
-        lowest, highest = interior(cell, name)
-        nearest[index] = min(max(place, low), high)
-        stderr = math.sqrt(surface.centre_covariance(index)[number, number])
-        if place < lowest:
-            found[name] = Edge.LOW
-        elif place > highest:
-            found[name] = Edge.HIGH
-        else:
-            found[name] = _in_units(place, stderr, quantile, name)
-    stderr = float(surface.floor_stderr()[number])
-    log_loss = float(surface.floor[number] + surface.excess(nearest - surface.centre[number]))
+def _optimum(fit: OptimumFit, number: int) -> Optimum:
+    cell = fit.cells[number]
     return Optimum(
         scale=cell.scale,
         params=cell.params,
         tokens=cell.tokens,
-        settings=found,
-        loss=_loss(log_loss, stderr, quantile),
+        settings={name: _setting(fit, number, index) for index, name in enumerate(fit.settings)},
+        loss=_loss(fit, number),
         raw_minimum=cell.raw_minimum,
         runs=len(cell.runs),
         diverged=len({run.run_id for run in cell.diverged}),
+        way=fit.places.way[number],
     )
+
+
+def _setting(fit: OptimumFit, number: int, index: int) -> Estimate | Edge:
+    places = fit.places
+    side = places.side[number, index]
+    if side:
+        return Edge.LOW if side < 0 else Edge.HIGH
+    stderr = math.sqrt(places.between(index, index)[number, number])
+    quantile = _quantile(fit.confidence, float(places.dof[number, index]))
+    return _in_units(float(places.centre[number, index]), stderr, quantile, fit.settings[index])
+
+
+def _quantile(confidence: float, dof: float) -> float:
+    return float(stats.t.ppf((1 + confidence) / 2, dof))
 
 
 def _in_units(place: float, stderr: float, quantile: float, setting: str) -> Estimate:
@@ -249,8 +228,14 @@ def _in_units(place: float, stderr: float, quantile: float, setting: str) -> Est
     )
 
 
-def _loss(log_loss: float, stderr: float, quantile: float) -> Estimate:
-    value = math.exp(log_loss)
+def _loss(fit: OptimumFit, number: int) -> Estimate:
+    """The surface's floor; where its centre lies outside of what was tried, how low it is at the nearest."""
+    surface, centre = fit.surface, fit.surface.centre[number]
+    ranges = [tried(fit.cells[number], name) for name in fit.settings]
+    nearest = np.array([min(max(at, min(places)), max(places)) for at, places in zip(centre, ranges, strict=True)])
+    log_loss = float(surface.floor[number] + surface.excess(nearest - centre))
+    stderr = float(surface.floor_stderr()[number])
+    value, quantile = math.exp(log_loss), _quantile(fit.confidence, surface.dof)
     return Estimate(
         value=value,
         low=value * math.exp(-quantile * stderr),
@@ -259,17 +244,9 @@ def _loss(log_loss: float, stderr: float, quantile: float) -> Estimate:
     )
 
 
-def coordinate_errors(fit: OptimumFit, draws: int, rng: np.random.Generator) -> Floats:
-    """Joint errors of the centres' coordinates, shape (draws, cells, settings)."""
-    cells, settings = fit.surface.centre.shape
-    covariance = fit.surface.covariance[cells:, cells:]
-    values, vectors = np.linalg.eigh(covariance)
-    root = vectors * np.sqrt(np.clip(values, 0.0, None))
-    return np.asarray((rng.standard_normal((draws, cells * settings)) @ root.T).reshape(draws, cells, settings))
-
-
 def _row(fit: OptimumFit, number: int) -> dict[str, Any]:
     optimum = fit.optima[number]
+    on_grid = optimum.way is Way.GRID
     row: dict[str, Any] = {
         "params": optimum.params,
         "tokens": optimum.tokens,
@@ -283,7 +260,7 @@ def _row(fit: OptimumFit, number: int) -> dict[str, Any]:
             f"{name}_low": estimate.low if estimate else None,
             f"{name}_high": estimate.high if estimate else None,
             f"{name}_edge": None if estimate else str(found),
-            f"{name}_centre": from_coordinate(float(fit.surface.centre[number, index]), name),
+            f"{name}_centre": from_coordinate(float(fit.places.centre[number, index]), name),
         }
     return row | {
         "loss": optimum.loss.value,
@@ -293,4 +270,7 @@ def _row(fit: OptimumFit, number: int) -> dict[str, Any]:
         "runs": optimum.runs,
         "diverged": optimum.diverged,
         "noise": fit.surface.noise,
+        "way": str(optimum.way),
+        "grid_noise": fit.noise.sd if on_grid else None,
+        "grid_noise_from": fit.noise.source if on_grid else None,
     }

@@ -59,7 +59,7 @@ def fit_laws(
     _check(names, confidence)
     ordered = sorted(records, key=lambda record: (record.run_id, record.tokens or 0.0))
     wanted = NAMES if names is None else tuple(dict.fromkeys(names))
-    found, reason = _optima(ordered, confidence, named=names is not None and hyperparameters.NAME in names)
+    found, reason = _optima(ordered, confidence, seed, named=names is not None and hyperparameters.NAME in names)
     envelope = tuned_envelope(found[1]) if found else untuned_envelope(ordered)
     laws: dict[str, FittedLaw] = {}
     not_fitted: dict[str, str] = {}
@@ -97,11 +97,11 @@ def _fit(
 
 
 def _optima(
-    records: Sequence[RunRecord], confidence: float, *, named: bool
+    records: Sequence[RunRecord], confidence: float, seed: int, *, named: bool
 ) -> tuple[tuple[Selection, OptimumFit] | None, str]:
     """The optima, or why there are none. A missing column is an error only where the law was named."""
     try:
-        return hyperparameters.find_optima(records, confidence=confidence), ""
+        return hyperparameters.find_optima(records, confidence=confidence, seed=seed), ""
     except FitError as error:
         return None, str(error)
     except InputError as error:

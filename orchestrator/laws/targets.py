@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.laws.optimum import Edge, OptimumFit, interior
+from orchestrator.laws.optimum import OptimumFit
 from orchestrator.laws.result import Floats
 from orchestrator.laws.surface_form import Ints
 
@@ -24,38 +24,25 @@ class Target:
     cells: Ints  # which cells of the fit the rows are
 
 
-def _edges(optima: OptimumFit, setting: str, kept: Ints) -> Ints:
-    signs = {Edge.LOW: -1, Edge.HIGH: 1}
-    found = [optima.optima[number].settings[setting] for number in kept]
-    return np.array([signs[edge] if isinstance(edge, Edge) else 0 for edge in found])
-
-
 def targets(optima: OptimumFit, setting: str, kept: Ints, errors: Floats) -> list[Target]:
     """What a law of a setting may be fitted to: itself; for beta2 its half-life in tokens, or 1 - beta2.
 
     `kept` numbers the cells that enter; `errors` (draws, kept, settings) are those of their coordinates.
     """
     index = optima.settings.index(setting)
-    edge = _edges(optima, setting, kept)
-    place = _clipped(optima, setting, kept)
+    places = optima.places
+    low, high = places.interior[kept, index].T
     own = Target(
         name=setting,
-        value=place,
-        covariance=optima.surface.centre_covariance(index)[np.ix_(kept, kept)],
-        edge=edge,
+        value=np.clip(places.centre[kept, index], low, high),  # on an edge: the bound that put it there
+        covariance=places.between(index, index)[np.ix_(kept, kept)],
+        edge=places.side[kept, index],
         errors=errors[:, :, index],
         cells=kept,
     )
     if setting != "beta2":
         return [own]
     return [_half_life(optima, own, errors), _one_minus(own)]
-
-
-def _clipped(optima: OptimumFit, setting: str, kept: Ints) -> Floats:
-    """Optima as coordinates; those on an edge as the bound that put them there."""
-    index = optima.settings.index(setting)
-    bounds = np.array([interior(optima.cells[number], setting) for number in kept])
-    return np.asarray(np.clip(optima.surface.centre[kept, index], bounds[:, 0], bounds[:, 1]))
 
 
 def _one_minus(steps: Target) -> Target:
@@ -82,11 +69,11 @@ def _half_life(optima: OptimumFit, steps: Target, errors: Floats) -> Target:
             name="beta2_half_life", value=value, covariance=covariance, edge=steps.edge, errors=noise, cells=steps.cells
         )
     index = optima.settings.index("batch_tokens")
-    rows = np.flatnonzero(_edges(optima, "batch_tokens", steps.cells) == 0)
+    rows = np.flatnonzero(optima.places.side[steps.cells, index] == 0)
     cells = steps.cells[rows]
     return Target(
         name="beta2_half_life",
-        value=steps.value[rows] + optima.surface.centre[cells, index],
+        value=steps.value[rows] + optima.places.centre[cells, index],
         covariance=_sum_covariance(optima, cells, index),
         edge=steps.edge[rows],
         errors=(steps.errors + errors[:, :, index])[:, rows],
@@ -96,10 +83,6 @@ def _half_life(optima: OptimumFit, steps: Target, errors: Floats) -> Target:
 
 def _sum_covariance(optima: OptimumFit, cells: Ints, batch: int) -> Floats:
     """Covariance over cells of log half-life in steps plus log batch tokens."""
-    count, settings = optima.surface.centre.shape
-    first = count + settings * cells
-    own, other = first + optima.settings.index("beta2"), first + batch
-    full = optima.surface.covariance
-    return np.asarray(
-        full[np.ix_(own, own)] + full[np.ix_(other, other)] + full[np.ix_(own, other)] + full[np.ix_(other, own)]
-    )
+    beta2, places = optima.settings.index("beta2"), optima.places
+    pairs = [(beta2, beta2), (batch, batch), (beta2, batch), (batch, beta2)]
+    return np.asarray(sum(places.between(*pair)[np.ix_(cells, cells)] for pair in pairs))

@@ -20,13 +20,11 @@ class Cell:
     note: str = ""
     html: bool = False
 
-    def render(self) -> str:
-        """The td element."""
-        attributes = (
-            ""
-            if self.value is None or not math.isfinite(self.value)
-            else f' class="number" data-value="{self.value:.10g}"'
-        )
+    def render(self, *, numeric: bool) -> str:
+        """The td element; those of a numeric column stand to the right."""
+        attributes = ' class="number"' if numeric else ""
+        if self.value is not None and math.isfinite(self.value):
+            attributes += f' data-value="{self.value:.10g}"'
         text = self.text if self.html else escape(self.text)
         note = f'<span class="interval">{escape(self.note)}</span>' if self.note else ""
         return f"<td{attributes}>{text}{note}</td>"
@@ -42,10 +40,14 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[Cell]], *, sortable: boo
     numeric = [any(row[i].value is not None for row in rows) for i in range(len(heads))]
     classes = [' class="number"' if is_number else "" for is_number in numeric]
     head = "".join(f'<th scope="col"{kind}>{escape(text)}</th>' for text, kind in zip(heads, classes, strict=True))
-    body = "".join(f"<tr>{''.join(cell.render() for cell in row)}</tr>" for row in rows)
+    body = "".join(f"<tr>{_cells(row, numeric)}</tr>" for row in rows)
     kind = ' class="sortable"' if sortable else ""
     outer = "scroll tall" if tall else "scroll"
     return f'<div class="{outer}"><table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cells(row: Sequence[Cell], numeric: Sequence[bool]) -> str:
+    return "".join(cell.render(numeric=is_number) for cell, is_number in zip(row, numeric, strict=True))
 
 
 def paragraph(text: str, kind: str = "") -> str:

@@ -7,8 +7,8 @@ from html import escape
 from orchestrator.laws.result import FittedLaw, Status
 from orchestrator.report.data import ReportData
 from orchestrator.report.formulas import formulas, interval_text, law_words
-from orchestrator.report.html import badge, bullets, paragraph
-from orchestrator.report.style import plural
+from orchestrator.report.html import Cell, badge, bullets, paragraph, table
+from orchestrator.report.style import UNKNOWN, plural
 
 # What a law tells, for people who do not know its name.
 _TELLS = {
@@ -18,14 +18,19 @@ _TELLS = {
     "isoflop-akima": "The best size at each compute, by splines",
     "frontier": "The lowest loss at each compute",
 }
-# Shown with the law, not as findings of their own.
-_SILENT = (".scatter", ".along_tokens_per_param")
+_COEFFICIENT = ".coefficient"
+_POWERS = {
+    "coefficient": "coefficient",
+    "params_exponent": "exponent of params",
+    "tokens_exponent": "exponent of tokens",
+    "scatter": "scatter of cells",
+}
 
 
 def laws_section(data: ReportData) -> str:
     """A card for each fitted law, and why the others are absent."""
     legend = paragraph(
-        "N is params, D tokens, C training compute in FLOP. In brackets stand intervals of the confidence named.",
+        "N is params, D tokens, C training compute in FLOP. Intervals stand in brackets.",
         "muted",
     )
     cards = "".join(_card(law) for law in data.laws.values())
@@ -44,15 +49,24 @@ def _card(law: FittedLaw) -> str:
 
 
 def _intervals(law: FittedLaw) -> str:
-    shown = {name: found for name, found in law.parameters.items() if not name.endswith(_SILENT)}
+    """The parameters with their intervals: a table where they belong to settings, else a line."""
+    settings = [name.removesuffix(_COEFFICIENT) for name in law.parameters if name.endswith(_COEFFICIENT)]
+    if settings:
+        return table(("setting", *_POWERS.values()), [_setting(law, setting) for setting in settings])
     entries = "".join(
-        f"<span><i>{escape(_spoken(name))}</i> {interval_text(found)}</span>" for name, found in shown.items()
+        f"<span><i>{escape(_spoken(name))}</i> {interval_text(found)}</span>" for name, found in law.parameters.items()
     )
     return f'<p class="intervals">{entries}</p>' if entries else ""
 
 
+def _setting(law: FittedLaw, setting: str) -> list[Cell]:
+    found = [law.parameters.get(f"{setting}.{part}") for part in _POWERS]
+    texts = [UNKNOWN if estimate is None else interval_text(estimate) for estimate in found]
+    return [Cell(text=_spoken(setting)), *(Cell(text=text) for text in texts)]
+
+
 def _spoken(parameter: str) -> str:
-    return parameter.replace("_exponent", " exponent").replace(".", " ").replace("_", " ")
+    return parameter.replace("_", " ")
 
 
 def _used(law: FittedLaw) -> str:

@@ -36,7 +36,7 @@ def method_section(data: ReportData) -> str:
         ("seed noise", _noise(data)),
         (
             "optima",
-            "fitted minima of a quadratic in log settings, its curvature shared by all cells; never the luckiest run",
+            "minima of a quadratic in log settings whose curvature all cells share; never the luckiest run",
         ),
         ("loss laws", "fitted to the loss at each cell's fitted optimum, where there is one; else to the lowest loss"),
         ("intervals", "from joint draws of all parameters of a law; noise between seeds is in them"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.laws.optimum import beta2_of, half_life_steps
+from orchestrator.laws.coordinates import beta2_of, half_life_steps
 from orchestrator.laws.result import FittedLaw, Floats
 from orchestrator.numbers import number
 from orchestrator.report.bands import Formula
@@ -51,7 +51,7 @@ def optimum_setting(cell: CellView, setting: str) -> OptimumSetting | None:
         return beta2.through(lambda value: 1 - value, falling=True) if beta2 else None
     if setting == HALF_LIFE:
         beta2, batch = optimum_setting(cell, "beta2"), optimum_setting(cell, "batch_tokens")
-        return beta2.through(lambda value: half_life_steps(value) * batch.value) if beta2 and batch else None
+        return beta2.through(lambda value: float(half_life_steps(value)) * batch.value) if beta2 and batch else None
     row = cell.optimum or {}
     if row.get(f"{setting}_edge"):
         return OptimumSetting(
@@ -64,7 +64,7 @@ def optimum_setting(cell: CellView, setting: str) -> OptimumSetting | None:
 
 def _nearest_tried(cell: CellView, setting: str, value: float) -> float:
     tried = [getattr(record, setting) for record in cell.records if getattr(record, setting) is not None]
-    return min(max(value, min(tried)), max(tried))
+    return float(min(max(value, min(tried)), max(tried)))
 
 
 def power_law(setting: str, *, params: Floats | float, tokens: Floats | float) -> Formula:

@@ -50,8 +50,7 @@ def isoflop_curves(data: ReportData) -> go.Figure:
     figure = go.Figure()
     for budget, color in zip(found, colors.values(), strict=True):
         figure.add_trace(_budget(budget, color))
-    law = data.laws.get("isoflop")
-    minima = [row for row in (law.tables.get("minima", ()) if law else ()) if row["used"]]
+    minima = _used_minima(data)
     if minima:
         figure.add_trace(_minima(minima, "loss"))
     losses = [loss for budget in found for loss in budget.loss]
@@ -62,7 +61,7 @@ def isoflop_curves(data: ReportData) -> go.Figure:
     text += f"each {shown.words}"
     text += "." if all(b.measured for b in found) else ", read between two token counts of a size."
     left_out = len(found) - len(minima)
-    if law:
+    if "isoflop" in data.laws:
         text += f" Diamonds are the parabolas' minima. Left out of the law: {plural(left_out, 'budget')}"
         text += " whose minimum is at the edge of the sizes." if left_out else "."
     else:
@@ -86,6 +85,12 @@ def _budget(budget: Budget, color: str) -> go.Scatter:
         marker={"size": 7},
         hovertemplate="%{text}<extra></extra>",
     )
+
+
+def _used_minima(data: ReportData) -> list[Mapping[str, Any]]:
+    """The rows of the law `isoflop` that its line goes through."""
+    law = data.laws.get("isoflop")
+    return [row for row in law.tables.get("minima", ()) if row["used"]] if law else []
 
 
 def _minima(rows: Sequence[Mapping[str, Any]], quantity: str) -> go.Scatter:
@@ -127,9 +132,7 @@ def optimal_size(data: ReportData) -> go.Figure:
         figure.add_traces(band_traces(band(law, x, formula), name=_called(law), color=color, group=law.name))
     for allocation, dash in zip(ALLOCATIONS, ("dot", "dashdot", "dash"), strict=True):
         figure.add_trace(_published(x, allocation.name, [allocation.params(flops) for flops in x], dash))
-    minima = [
-        row for row in (data.laws["isoflop"].tables.get("minima", ()) if "isoflop" in data.laws else ()) if row["used"]
-    ]
+    minima = _used_minima(data)
     if minima:
         figure.add_trace(_minima(minima, "params"))
     drawn = [value for law in found for value in _ALLOCATING[law.name](x)(_values(law))]
@@ -137,7 +140,7 @@ def optimal_size(data: ReportData) -> go.Figure:
     figure.update_xaxes(type="log", title="training compute C, FLOP", **log_ticks([*x], write="plain", most=9))
     middle = np.log10(drawn)
     figure.update_yaxes(
-        type="log", title="best params N*", range=[middle.min() - 0.7, middle.max() + 0.7], exponentformat="power"
+        type="log", title="best params N*", range=[middle.min() - 0.7, middle.max() + 0.7], **log_ticks(drawn)
     )
     runs = max(law.runs_used for law in found)
     text = f"n = {plural(runs, 'run')}. Bands are {found[0].confidence:.0%} intervals; "

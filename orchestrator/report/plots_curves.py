@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,7 +76,8 @@ def _trial_curves(data: ReportData) -> list[_Curve]:
                 state=trial.state.value,
                 tokens=[point.tokens for point in points],
                 losses=[point.loss for point in points],
-                hover=f"<b>{escape(labels[trial.key])}</b><br>{final}, {trial.state.value}<br>proposed by: {trial.reason.value}",
+                hover=f"<b>{escape(labels[trial.key])}</b><br>{final}, {trial.state.value}<br>"
+                f"proposed by: {escape(trial.reason.value)}",
             )
         )
     return curves
@@ -154,8 +156,6 @@ def _lines(name: str, curves: Sequence[_Curve], line: dict[str, object]) -> go.S
 
 def _loss_range(curves: Sequence[_Curve]) -> tuple[float, float]:
     """Range of the loss axis in log10, from the lowest loss to what an untrained run starts at."""
-    import math
-
     finite = [[loss for loss in curve.losses if loss > 0 and math.isfinite(loss)] for curve in curves]
     lowest = min(min(losses) for losses in finite if losses)
     starts = sorted(losses[0] for losses in finite if losses)
@@ -170,8 +170,8 @@ def _menu(figure: go.Figure, names: Sequence[str]) -> dict[str, object]:
         "buttons": [
             {"label": escape(label), "method": "restyle", "args": ["visible", shown]} for label, shown in choices
         ],
-        "x": 1.0,
-        "xanchor": "right",
+        "x": 0.0,
+        "xanchor": "left",
         "y": 1.0,
         "yanchor": "bottom",
         "pad": {"b": 6},

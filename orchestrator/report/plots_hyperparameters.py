@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 
 import numpy as np
 import plotly.graph_objects as go
@@ -14,7 +15,7 @@ from orchestrator.report.bands import band, band_traces, log_line
 from orchestrator.report.data import ReportData
 from orchestrator.report.optima import HALF_LIFE, OptimumSetting, optimum_setting, power_law
 from orchestrator.report.runs import CellView, cells
-from orchestrator.report.style import MUTED, NothingToDraw, finished, log_ticks, plural, scale_colors
+from orchestrator.report.style import MUTED, VERMILLION, NothingToDraw, finished, log_ticks, plural, scale_colors
 
 # Lines are drawn so far beyond the largest size, as a factor, unless advice goes further. A guess.
 _BEYOND = 4.0
@@ -48,6 +49,8 @@ def hyperparameter_laws(data: ReportData) -> go.Figure:
             f"No hyperparameter laws: {data.not_fitted.get('hyperparameters', 'they were not fitted')}."
         )
     panels = [panel for name, panel in _PANELS.items() if f"{name}.coefficient" in law.parameters]
+    if not panels:
+        raise NothingToDraw(f"No hyperparameter laws: {law.reason or 'none could be fitted'}.")
     views = [cell for cell in cells(data) if cell.optimum is not None]
     ratios = _ratios(views)
     colors = dict(zip(ratios, scale_colors([f"{ratio:.3g}" for ratio in ratios]).values(), strict=True))
@@ -86,7 +89,7 @@ def _lines(
     data: ReportData, law: FittedLaw, panel: _Panel, colors: dict[float, str], views: Sequence[CellView]
 ) -> list[go.Scatter]:
     sizes = [view.params for view in views] or list(law.valid.get("params", (1e6, 1e9)))
-    farthest = max([_BEYOND * max(sizes), *(_params(advice) for advice in data.advice)])
+    farthest = max([_BEYOND * max(sizes), *(advice.prediction.value("params") for advice in data.advice)])
     x = log_line(min(sizes) / 1.2, farthest)
     shared = f"{panel.setting}.tokens_exponent" not in law.parameters
     ratios = list(colors) or [20.0]
@@ -97,10 +100,6 @@ def _lines(
         color = MUTED if shared else colors.get(ratio, MUTED)
         traces += band_traces(band(law, x, formula), name=name, color=color, group=f"law {ratio:.3g}")
     return traces
-
-
-def _params(advice: object) -> float:
-    return 0.0
 
 
 def _optima(panel: _Panel, colors: dict[float, str], views: Sequence[CellView]) -> list[go.Scatter]:
@@ -157,11 +156,27 @@ def _arrows(optima: Sequence[tuple[CellView, OptimumSetting]], color: str) -> go
 
 
 def _hover(view: CellView, optimum: OptimumSetting) -> str:
-    return f"<b>{view.name}</b><br>{optimum.text}<br>n = {plural(len(view.completed), 'run')}"
+    return f"<b>{escape(view.name)}</b><br>{optimum.text}<br>n = {plural(len(view.completed), 'run')}"
 
 
 def _advised(data: ReportData, panel: _Panel) -> list[go.Scatter]:
-    return []
+    """What is advised at the next sizes, where the panel's setting is a predicted quantity."""
+    known = [advice for advice in data.advice if panel.setting in advice.prediction.quantities]
+    if not known:
+        return []
+    return [
+        go.Scatter(
+            x=[advice.prediction.value("params") for advice in known],
+            y=[advice.prediction.value(panel.setting) for advice in known],
+            text=[f"<b>advice: {escape(advice.title)}</b>" for advice in known],
+            mode="markers",
+            name="advice",
+            legendgroup="advice",
+            showlegend=True,
+            marker={"symbol": "star-open", "size": 11, "color": VERMILLION, "line": {"width": 1.6}},
+            hovertemplate="%{text}<br>%{y:.3g} at %{x:.3s} params<extra></extra>",
+        )
+    ]
 
 
 def _axes(figure: go.Figure, traces: Sequence[go.Scatter], panel: _Panel, column: int) -> None:

@@ -31,7 +31,7 @@ from orchestrator.report.style import (
 _MOST_PANELS = 24
 _COLUMNS = 3
 _PANEL_HEIGHT = 290
-# Ends of the colour scale: regret below is noise, above all is equally bad. A guess that suits both small and large runs.
+# Ends of the colour scale: regret below is noise, above all is equally bad. A guess.
 _REGRET_RANGE = (1e-3, 0.3)
 _BETA2_TICKS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999)
 
@@ -56,7 +56,7 @@ def _beta2_ticks(places: Sequence[float]) -> dict[str, object]:
 
 
 _LEARNING_RATE = _Side(
-    setting="learning_rate", title="learning rate", place=float, ticks=lambda v: log_ticks(v, write="plain", most=5)
+    setting="learning_rate", title="learning rate", place=float, ticks=lambda v: log_ticks(v, write="plain", most=7)
 )
 _BATCH = _Side(setting="batch_tokens", title="batch, tokens", place=float, ticks=lambda v: log_ticks(v, most=6))
 _BETA2 = _Side(setting="beta2", title="beta2", place=_beta2_place, ticks=_beta2_ticks)

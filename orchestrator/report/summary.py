@@ -10,12 +10,15 @@ from orchestrator.numbers import count, number
 from orchestrator.report.data import ReportData
 from orchestrator.report.html import tiles
 from orchestrator.report.runs import cells, scale_names
-from orchestrator.report.style import plural
+from orchestrator.report.style import percent, plural
 
 
 def summary(data: ReportData) -> str:
     """Tiles with counts, then a sentence on what was swept and one on how far to trust the laws."""
-    return tiles(_counts(data)) + f'<p class="lead">{escape(_swept(data))}</p><p>{escape(_trust(data))}</p>'
+    return (
+        tiles(_counts(data))
+        + f'<p class="lead">{escape(_swept(data))}</p><p>{escape(_trust(data))}{escape(_foretold(data))}</p>'
+    )
 
 
 def _counts(data: ReportData) -> list[tuple[str, str]]:
@@ -77,7 +80,11 @@ def _best(data: ReportData) -> str:
 
 def _trust(data: ReportData) -> str:
     """Which laws to trust, in one sentence each kind."""
-    words = {Status.OK: "The data carry", Status.WEAK: "Weak, with the reasons below:", Status.FAILED: "Failed:"}
+    words = {
+        Status.OK: "Carried by the data:",
+        Status.WEAK: "Weak, each with its reason below:",
+        Status.FAILED: "Failed:",
+    }
     sentences = [
         f"{words[status]} {_names(laws)}."
         for status in Status
@@ -86,6 +93,16 @@ def _trust(data: ReportData) -> str:
     if data.not_fitted:
         sentences.append(f"Not fitted: {', '.join(data.not_fitted)}.")
     return " ".join(sentences) or "No law was fitted."
+
+
+def _foretold(data: ReportData) -> str:
+    """How the settings that were predicted beforehand did."""
+    regrets = [f"{test.cell}: {percent(test.regret)}" for test in data.backtests if test.regret is not None]
+    return (
+        f" Loss of the settings predicted beforehand, above the best found later: {', '.join(regrets)}."
+        if regrets
+        else ""
+    )
 
 
 def _names(laws: Sequence[FittedLaw]) -> str:

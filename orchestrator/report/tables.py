@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from orchestrator.laws.records import RunRecord
 from orchestrator.numbers import count, number
+from orchestrator.report.advice import span, writer
 from orchestrator.report.data import ReportData
-from orchestrator.report.html import Cell, bullets, paragraph, table
-from orchestrator.report.runs import CellView, cells, run_labels, scale_names
+from orchestrator.report.html import Cell, bullets, paragraph, quantity, table
+from orchestrator.report.optima import optimum_setting
+from orchestrator.report.runs import CellView, cells, run_labels
 from orchestrator.report.style import percent, plural
 from orchestrator.trial import Trial, TrialState
 
+_SETTINGS = {"learning_rate": "learning rate", "batch_tokens": "batch, tokens", "beta2": "beta2"}
 # Rows of the table of runs: a page with more is slow to open, and laws.json has them all. A guess.
 _MOST_ROWS = 3000
 
@@ -53,19 +57,19 @@ def _trial_row(trial: Trial, label: str, regret: float | None) -> list[Cell]:
     return [
         Cell(text=label),
         Cell(text=trial.scale),
-        Cell(text=count(trial.tokens), value=trial.tokens),
-        Cell(text=number(settings.learning_rate, 4), value=settings.learning_rate),
-        Cell(text=str(settings.batch_size), value=settings.batch_size),
-        Cell(text=number(settings.beta2, 5), value=settings.beta2),
-        Cell(text=str(trial.seed), value=trial.seed),
-        Cell(text=number(trial.loss, 5), value=trial.loss),
-        Cell(text=percent(regret), value=regret),
+        quantity(trial.tokens, count),
+        quantity(settings.learning_rate, _digits(4)),
+        quantity(settings.batch_size, str),
+        quantity(settings.beta2, _digits(5)),
+        quantity(trial.seed, str),
+        quantity(trial.loss, _digits(5)),
+        quantity(regret, percent),
         Cell(
             text=trial.state.value, note=trial.cause.value if trial.cause and trial.state is TrialState.FAILED else ""
         ),
         Cell(text=trial.reason.value),
-        Cell(text=str(trial.attempt), value=trial.attempt),
-        Cell(text=number(minutes), value=minutes),
+        quantity(trial.attempt, str),
+        quantity(minutes),
     ]
 
 
@@ -83,14 +87,14 @@ def _runs(data: ReportData) -> str:
 def _run_row(record: RunRecord, regret: float | None) -> list[Cell]:
     return [
         Cell(text=record.run_id),
-        Cell(text=count(record.params), value=record.params),
-        Cell(text=count(record.tokens), value=record.tokens),
-        Cell(text=number(record.learning_rate, 4), value=record.learning_rate),
-        Cell(text=count(record.batch_tokens), value=record.batch_tokens),
-        Cell(text=number(record.beta2, 5), value=record.beta2),
-        Cell(text="–" if record.seed is None else str(record.seed), value=record.seed),
-        Cell(text=number(record.loss, 5), value=record.loss),
-        Cell(text=percent(regret), value=regret),
+        quantity(record.params, count),
+        quantity(record.tokens, count),
+        quantity(record.learning_rate, _digits(4)),
+        quantity(record.batch_tokens, count),
+        quantity(record.beta2, _digits(5)),
+        quantity(record.seed, str),
+        quantity(record.loss, _digits(5)),
+        quantity(regret, percent),
         Cell(text=record.status),
     ]
 
@@ -133,7 +137,7 @@ def exclusions_table(data: ReportData) -> str:
     if not laws_by_case:
         return paragraph("Every run was used by every law.") if data.laws else ""
     rows = [
-        [Cell(text=labels.get(run, run)), Cell(text=reason), Cell(text=", ".join(laws))]
+        [Cell(text=labels.get(run, run)), Cell(text=reason), Cell(text=", ".join(dict.fromkeys(laws)))]
         for (run, reason), laws in sorted(laws_by_case.items())[:_MOST_ROWS]
     ]
     heads = ["run", "reason", "laws that leave it out"]
@@ -142,11 +146,12 @@ def exclusions_table(data: ReportData) -> str:
 
 def cells_table(data: ReportData) -> str:
     """Each cell with its counts and losses."""
-    found, names = cells(data), scale_names(data)
+    found = cells(data)
     if not found:
         return ""
-    heads = ["cell", "params", "tokens", "runs", "diverged", "lowest loss", "fitted best"]
-    return table(heads, [_cell_row(cell) for cell in found], sortable=True, tall=len(found) > 20) if names else ""
+    heads = ["cell", "params", "tokens", "runs", "diverged", "lowest loss", "fitted best", *_SETTINGS.values()]
+    lead = paragraph("The settings are those of each cell's fitted optimum, with the interval below.", "muted")
+    return lead + table(heads, [_cell_row(cell) for cell in found], sortable=True, tall=len(found) > 20)
 
 
 def _cell_row(cell: CellView) -> list[Cell]:
@@ -155,10 +160,23 @@ def _cell_row(cell: CellView) -> list[Cell]:
     fitted = cell.best_loss if cell.optimum is not None else None
     return [
         Cell(text=cell.name),
-        Cell(text=count(cell.params), value=cell.params),
-        Cell(text=count(cell.tokens), value=cell.tokens),
-        Cell(text=str(len(cell.completed)), value=len(cell.completed)),
-        Cell(text=str(diverged), value=diverged),
-        Cell(text=number(lowest, 5), value=lowest),
-        Cell(text=number(fitted, 5), value=fitted),
+        quantity(cell.params, count),
+        quantity(cell.tokens, count),
+        quantity(len(cell.completed), str),
+        quantity(diverged, str),
+        quantity(lowest, _digits(5)),
+        quantity(fitted, _digits(5)),
+        *(_optimum_cell(cell, setting) for setting in _SETTINGS),
     ]
+
+
+def _optimum_cell(cell: CellView, setting: str) -> Cell:
+    found = optimum_setting(cell, setting)
+    if found is None:
+        return quantity(None)
+    note = f"on the {found.edge} edge" if found.edge else span(setting, found.low, found.high)
+    return quantity(found.value, writer(setting), note=note)
+
+
+def _digits(digits: int) -> Callable[[float], str]:
+    return lambda value: number(value, digits)

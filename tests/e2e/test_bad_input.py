@@ -161,7 +161,12 @@ def test_no_room_for_a_trial_on_any_node(tmp_path: Path) -> None:
     assert "resources of scale 's3': one trial wants cpus: 4096, gpus: 0; the largest node has" in said
 
 
-@pytest.mark.parametrize("verb", ["status", "pause", "stop", "report", "sync"])
+def test_a_tracking_address_that_mlflow_does_not_know(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, tiny.content(tracking={"uri": "ftp://host"}))
+    assert "the tracking address is 'ftp://host'; give an MLflow server" in refused("run", sweep, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("verb", ["status", "pause", "stop", "sync"])
 def test_a_folder_that_is_no_run_folder(tmp_path: Path, verb: str) -> None:
     assert "is not a run folder" in refused(verb, "nowhere", cwd=tmp_path)
 

@@ -23,7 +23,7 @@ from search_spaces.plan import SweepPlan
 
 VERBS = ("fit", "predict", "plan", "prepare", "run", "pause", "stop", "status", "report", "ui", "sync", "doctor")
 HEAVY = ("torch", "transformers", "ray", "mlflow", "optuna", "plotly", "scipy", "pyarrow", "pandas")
-CONTENT = tiny.content(trials=8, replicates=3, trainer={"name": "synthetic", "noise_sd": 0.002})
+CONTENT = tiny.content(trials=12, replicates=3, sampler="tpe", trainer={"name": "synthetic", "noise_sd": 0.002})
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_the_held_out_scale_was_predicted_before_its_first_trial(done: Path) -> 
     kinds = [(event["event"], event.get("scale")) for event in events]
     assert kinds.index(("predicted", "s4")) < kinds.index(("proposed", "s4"))
     prediction = events[kinds.index(("predicted", "s4"))]
-    assert prediction["runs_used"] == 24
+    assert prediction["runs_used"] == 36
     first = events[kinds.index(("proposed", "s4"))]
     assert first["reason"] == "law optimum"
     assert first["settings"] == prediction["prediction"]["settings"]
@@ -136,7 +136,8 @@ def test_report_fits_and_draws_again(done: Path) -> None:
 
 def test_sync_fills_a_store_that_was_lost(done: Path, plan: SweepPlan) -> None:
     run = done / "run"
-    (run / "mlflow.db").unlink()
+    for path in run.glob("mlflow.db*"):
+        path.unlink()
     shown = scalesweep("sync", "run", cwd=done)
     assert shown.returncode == 0, shown
     assert "has everything" in shown.stdout

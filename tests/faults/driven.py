@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import sysconfig
 import time
 from collections import Counter
@@ -33,7 +32,7 @@ DECIDED = ("tokens", "loss", "train_loss", "grad_norm", "learning_rate")
 # Ray's two agents end up to a minute after the rest: so long they try to report to a head that is gone.
 _LINGERING = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 _WORKER = "ray::Worker"
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 _GONE_S = 30.0  # a driver was killed: its workers and Ray must have ended by then
 _WORDS = 2000
 

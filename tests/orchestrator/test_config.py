@@ -68,6 +68,7 @@ WRONG = {
     "cluster: {workers: 0}": "cluster.workers is 0; it should be greater than or equal to 1",
     "trainer: {name: lm, weight_decay: -1}": "trainer 'lm': weight_decay is -1; it should be greater than or equal",
     "trainer: {name: lm, tokenizer: {bpe: 100}}": "tokenizer.bpe is 100; it should be greater than or equal to 257",
+    "{sampler: cmaes, space: {learning_rate: 0.01, beta2: 0.9}}": "sampler is 'cmaes' and the space has 1 settings",
     # Names
     "ladder: lapptop": "there is no ladder named 'lapptop'; did you mean 'laptop'?",
     "resources: {s9: {cpus: 1}}": "resources: no scale is named 's9'; known are s1, s2, s3, s4, default",

@@ -36,8 +36,8 @@ def content(*, scales: int = 4, **changes: Any) -> dict[str, Any]:
         "trials": 3,
         "replicates": 2,
         "space": {
-            "learning_rate": {"low": 0.01, "high": 1.0},
-            "batch_size": {"low": 1, "high": 8},
+            "learning_rate": {"low": 0.01, "high": 2.0},
+            "batch_size": {"low": 1, "high": 64},
             "beta2": {"low": 0.9, "high": 0.999},
         },
         "sampler": "random",

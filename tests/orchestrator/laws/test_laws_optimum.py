@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.laws.coordinates import beta2_of, half_life_steps
 from orchestrator.laws.hyperparameters import find_optima
-from orchestrator.laws.optimum import Edge, beta2_of, half_life_steps
+from orchestrator.laws.optimum import Edge
 from orchestrator.laws.result import Estimate
 from search_spaces.errors import FitError
 
@@ -71,8 +72,9 @@ def test_replicates_give_the_noise(sweep, truth):
         replace(run, run_id=f"{run.run_id}b", loss=run.loss * np.exp(0.003 * rng.standard_normal())) for run in records
     ]
     _, found = find_optima(records + again)
-    assert found.seed_noise == pytest.approx(0.003 / np.sqrt(2), rel=0.15)
-    assert find_optima(records)[1].seed_noise is None
+    assert found.noise.sd == pytest.approx(0.003 / np.sqrt(2), rel=0.15)
+    assert found.noise.source == "replicates"
+    assert find_optima(records)[1].noise.source == "residuals of the quadratic"
 
 
 def test_too_few_runs_are_said_with_numbers(sweep, truth):

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.laws.predict import Context, predict
 from orchestrator.laws.records import RunRecord
-from orchestrator.report.data import ReportData
+from orchestrator.laws.registry import fit_laws
+from orchestrator.report.data import Advice, Backtest, ReportData
 from orchestrator.trial import Proposal, Reason, Trial, TrialState, spec_of, trial_key
 from search_spaces.axis import LogUniform, OneMinusLog, PowersOfTwo
 from search_spaces.ladders import LADDERS
@@ -53,7 +55,7 @@ def planted_plan(scales: int) -> SweepPlan:
         search
         for scale in LADDERS["evening"][:scales]
         for search in plan_searches(
-            scale=scale, space=SPACE, tokens_per_param=(10, 20, 40), trials=20, schedule=Schedule.CONSTANT, seeds=2
+            scale=scale, space=SPACE, tokens_per_param=(5, 20, 80), trials=20, schedule=Schedule.CONSTANT, seeds=2
         )
     ]
     searches[-1] = replace(searches[-1], held_out=True)
@@ -110,7 +112,11 @@ def train(trial: Trial, search: Search, trainer: SyntheticTrainer) -> tuple[Tria
 
 def planted_sweep(scales: int = 5, title: str = "planted") -> ReportData:
     """A whole sweep's trials, curves and records; one trial failed for want of memory."""
-    plan, trainer, dice = planted_plan(scales), SyntheticTrainer({"noise_sd": 0.004}), random.Random(1)
+    plan, trainer, dice = (
+        planted_plan(scales),
+        SyntheticTrainer({"noise_sd": 0.004, "divergence_multiple": 5.0}),
+        random.Random(1),
+    )
     trials, curves = [], {}
     for search in plan.searches:
         for seed, proposal in enumerate(proposals(search, trainer, dice)):
@@ -141,7 +147,8 @@ def failed(trial: Trial) -> Trial:
 def records_of(plan: SweepPlan, trials: list[Trial], curves: dict[str, list[CurvePoint]]) -> list[RunRecord]:
     found = []
     for trial in trials:
-        scale = plan.search_of(trial.scale, trial.tokens).cell.scale
+        search = plan.search_of(trial.scale, trial.tokens)
+        scale = search.cell.scale
         known = {
             "run_id": trial.key, "params": scale.params, "non_embedding_params": scale.non_embedding_params,
             "learning_rate": trial.settings.learning_rate, "beta2": trial.settings.beta2, "seed": trial.seed,
@@ -150,5 +157,61 @@ def records_of(plan: SweepPlan, trials: list[Trial], curves: dict[str, list[Curv
         if trial.state is not TrialState.COMPLETED:
             found.append(RunRecord(tokens=trial.tokens, status=trial.state.value, **known))
             continue
-        found += [RunRecord(tokens=p.tokens, loss=p.loss, flops=p.flops, **known) for p in curves[trial.key]]
+        cells = {cell.tokens: cell for cell in search.serves}
+        found += [
+            RunRecord(tokens=point.tokens, loss=point.loss, flops=float(cells[point.tokens].flops()), **known)
+            for point in curves[trial.key]
+            if point.tokens in cells
+        ]
     return found
+
+
+def fitted(title: str, plan: SweepPlan, trials: list[Trial], curves: dict[str, list[CurvePoint]]) -> ReportData:
+    """The report of these trials, with laws by the real fits and what they say of twice the largest scale."""
+    records = records_of(plan, trials, curves)
+    report = fit_laws(records, draws=60)
+    context = Context(
+        sequence_length=plan.scales[-1].sequence_length, vocab_size=plan.scales[-1].vocab_size,
+        schedule="constant", tokens_per_param=(5.0, 80.0), corpus="a planted law", noise_sd=0.004, version="0",
+    )  # fmt: skip
+    cell = plan.searches[-1].cell
+    said = predict(report.laws, context, params=2.0 * cell.scale.params, tokens=2.0 * cell.tokens)
+    written = predict(report.laws, context, params=float(cell.scale.params), tokens=float(cell.tokens))
+    measured = {name: written.value(name) * 1.05 for name in ("loss", "learning_rate")} | {"best_loss": 3.0}
+    return ReportData(
+        title=title, context=context, records=records, laws=report.laws, not_fitted=report.not_fitted,
+        advice=(Advice(title="2 times the largest scale", prediction=said),),
+        backtests=(
+            Backtest(
+                cell=cell.name, written_at=STARTED, prediction=written, runs_used=80, measured=measured, regret=0.012
+            ),
+        ),
+        plan=plan, trials=trials, curves=curves,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def sweep() -> ReportData:
+    """A sweep of five scales with every law."""
+    return planted_sweep()
+
+
+@pytest.fixture(scope="session")
+def minimal() -> ReportData:
+    """A foreign table of six runs that knows params, tokens and loss: no plan, no curves, no settings."""
+    records = [
+        RunRecord(run_id=f"theirs {number}", params=1e6 * 2**number, tokens=2e7 * 2**number, loss=4.0 - 0.2 * number)
+        for number in range(6)
+    ]
+    report = fit_laws(records, draws=20)
+    return ReportData(
+        title="table.csv", context=Context(), records=records, laws=report.laws, not_fitted=report.not_fitted
+    )
+
+
+@pytest.fixture(scope="session")
+def empty() -> ReportData:
+    """A sweep that has not measured anything: no records, no laws."""
+    return ReportData(
+        title="nothing yet", context=Context(), records=(), laws={}, not_fitted={"chinchilla": "no points"}
+    )
