@@ -12,7 +12,7 @@ import ray
 from ray.job_config import JobConfig
 
 from orchestrator.engine.nodes import NodeSize
-from search_spaces.errors import InputError
+from search_spaces.errors import InputError, ScalesweepError
 
 LOCAL = "local"
 # Only small messages pass through the store; corpora and checkpoints are files. Bytes; Ray wants 75 MB.
@@ -33,7 +33,7 @@ def connect(address: str, cpus: int | None = None, gpus: int | None = None) -> b
     """Start Ray on this machine (`local`, with so many CPUs and GPUs) or join the cluster at an address.
 
     False if this process was connected already: then nothing is done. Raises InputError where there is no
-    cluster at the address.
+    cluster at the address, ScalesweepError where Ray does not come up here.
     """
     if ray.is_initialized():
         return False
@@ -41,14 +41,7 @@ def connect(address: str, cpus: int | None = None, gpus: int | None = None) -> b
     common = {"job_config": _NoDriverPaths(), "logging_level": logging.ERROR, "log_to_driver": False}
     if address == LOCAL:
         _authenticate()
-        ray.init(
-            address=LOCAL,
-            num_cpus=cpus,
-            num_gpus=gpus,
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            **common,
-        )
+        _start_here(num_cpus=cpus, num_gpus=gpus, **common)
         return True
     try:
         _reach(address)
@@ -64,6 +57,16 @@ def connect(address: str, cpus: int | None = None, gpus: int | None = None) -> b
 def alive_nodes() -> Mapping[str, NodeSize]:
     """The nodes that take work now, by their id."""
     return {node["NodeID"]: _size(node["Resources"]) for node in ray.nodes() if node["Alive"]}
+
+
+def _start_here(**options: object) -> None:
+    try:
+        ray.init(address=LOCAL, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **options)
+    except Exception as error:  # Ray raises no class of its own, after 30 seconds that cannot be changed
+        raise ScalesweepError(
+            f"Ray did not come up on this machine ({error}); see that memory and processors are not all taken, "
+            "then give the same command again"
+        ) from error
 
 
 def _reach(address: str) -> None:

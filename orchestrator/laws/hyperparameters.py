@@ -14,6 +14,7 @@ import numpy as np
 from scipy import stats
 
 from orchestrator.laws.optimum import Edge, OptimumFit, fit_optima
+from orchestrator.laws.places import Way
 from orchestrator.laws.power_law import LEAST_POINTS, Optima, PowerLaw, fit_power_law, identifiable_terms
 from orchestrator.laws.records import RunRecord
 from orchestrator.laws.result import Estimate, FittedLaw, Floats, Status
@@ -39,6 +40,20 @@ class _Fitted:
     law: PowerLaw
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Laws:
+    """The laws of all settings through optima that were found in one way, each setting's best form first."""
+
+    optima: OptimumFit
+    fits: dict[str, list[_Fitted]]
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        """How many settings have no law, then the squared errors of the others' held-out cells."""
+        squares = [forms[0].law.held_out ** 2 for forms in self.fits.values() if forms]
+        return len(self.fits) - len(squares), math.fsum(squares)
+
+
 def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0, draws: int = 1000) -> FittedLaw:
     """Fit the optima of all cells, then the laws through them.
 
@@ -60,10 +75,14 @@ def find_optima(
 def fit_laws_through(
     selection: Selection, optima: OptimumFit, *, confidence: float, seed: int, draws: int
 ) -> FittedLaw:
-    """Power laws through optima that were found; one run read in many cells counts once."""
-    tried = [_fit_settings(way, draws, seed) for way in optima.by_each_way()]
-    chosen = min(tried, key=lambda each: each.held_out)
-    optima, fits, rng = chosen.optima, chosen.fits, np.random.default_rng([seed, 1])
+    """Power laws through optima that were found; one run read in many cells counts once.
+
+    Where optima were found in two ways, the way whose laws predict their held-out cells best stands.
+    """
+    rng = np.random.default_rng(seed)
+    ways = [_fit_settings(way, draws, rng) for way in optima.by_each_way()]
+    chosen = min(reversed(ways), key=lambda each: each.rank)  # the grid's where nothing tells them apart
+    optima, fits = chosen.optima, chosen.fits
     fitted = [forms[0] for forms in fits.values() if forms]
     chance = rng.random(draws)
     parameters: dict[str, Estimate] = {}
@@ -89,8 +108,18 @@ def fit_laws_through(
             "optima": optima.rows(),
             "curvature": optima.curvature_rows(),
             "laws": [_law_row(form, forms[0]) for forms in fits.values() for form in forms],
-            "ways": [_way_row(each, chosen) for each in tried],
+            "other_optima": [row for each in ways if each is not chosen for row in each.optima.rows()],
+            "ways": [row for each in ways for row in _way_rows(each, chosen)],
         },
+    )
+
+
+def _fit_settings(optima: OptimumFit, draws: int, rng: np.random.Generator) -> _Laws:
+    kept = _spaced(optima)
+    errors = optima.places.errors(draws, rng)[:, kept]
+    return _Laws(
+        optima=optima,
+        fits={setting: _fit_setting(optima, setting, kept, errors) for setting in optima.settings},
     )
 
 
@@ -229,3 +258,19 @@ def _law_row(found: _Fitted, chosen: _Fitted) -> dict[str, Any]:
         "held_out_error": found.law.held_out,
         "dof": found.law.dof,
     }
+
+
+def _way_rows(laws: _Laws, chosen: _Laws) -> list[dict[str, Any]]:
+    """A row a setting: how many of its optima were found, and how well its law predicts held-out ones."""
+    way = Way.GRID if Way.GRID in laws.optima.places.way else Way.SURFACE
+    return [
+        {
+            "way": str(way),
+            "chosen": laws is chosen,
+            "setting": setting,
+            "cells_on_grids": laws.optima.places.way.count(Way.GRID),
+            "edges": sum(isinstance(optimum.settings[setting], Edge) for optimum in laws.optima.optima),
+            "held_out_error": forms[0].law.held_out if forms else None,
+        }
+        for setting, forms in laws.fits.items()
+    ]

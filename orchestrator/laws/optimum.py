@@ -91,8 +91,8 @@ class OptimumFit:
         return len({run.run_id for cell in self.cells for run in cell.runs})
 
     def by_each_way(self) -> tuple[OptimumFit, ...]:
-        """The fit with its grids used, where there are any, and without."""
-        return (self,) if self.on_grids is None else (replace(self, places=self.on_grids), self)
+        """The fit without its grids and, where there are any, with them."""
+        return (self,) if self.on_grids is None else (self, replace(self, places=self.on_grids))
 
     def rows(self) -> list[dict[str, Any]]:
         """One plain mapping a cell, for tables and plots."""
@@ -124,7 +124,7 @@ def fit_optima(cells: Sequence[CellRuns], *, confidence: float, seed: int = 0) -
         surface = fit_surface(data)
         worst = _flattest(data, settings, surface)
         if worst is None:
-            noise = noise_of(enough, surface)
+            noise = noise_of(enough, data, surface)
             places = surface_places(enough, settings, surface)
             return OptimumFit(
                 cells=enough,

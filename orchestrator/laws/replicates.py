@@ -12,10 +12,13 @@ from orchestrator.laws.resample import unit_indices
 from orchestrator.laws.result import Floats
 from orchestrator.laws.selection import CellRuns
 from orchestrator.laws.surface import Surface
-from orchestrator.laws.surface_form import Ints
+from orchestrator.laws.surface_form import Ints, Observations
 
 # Fewer degrees of freedom than these tell the noise worse than the surface's residuals do. A guess.
 LEAST_DOF = 4
+
+# The part of the runs, nearest to the optima, whose residuals are taken for noise. A guess.
+NEAREST = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +40,28 @@ class Noise:
         return np.asarray(self.sd * (math.sqrt(self.shared) * common + math.sqrt(1 - self.shared) * own))
 
 
-def noise_of(cells: Sequence[CellRuns], surface: Surface) -> Noise:
-    """The noise between replicates where there are enough, else the surface's residuals."""
+def noise_of(cells: Sequence[CellRuns], data: Observations, surface: Surface) -> Noise:
+    """The noise between replicates where there are enough, else of the surface's residuals near its optima."""
     squares, dof = _replicate_squares(cells)
     read = [run.run_id for cell in cells for run in cell.runs]
     free = dof * len(set(read)) / len(read)  # readings of one run tell its luck once
     if free < LEAST_DOF:
-        return Noise(sd=surface.noise, dof=surface.dof, source="residuals of the quadratic", shared=surface.shared)
+        sd = _valley_noise(data, surface)
+        return Noise(sd=sd, dof=surface.dof, source="residuals of the quadratic", shared=surface.shared)
     return Noise(sd=math.sqrt(squares / dof), dof=free, source="replicates", shared=surface.shared)
+
+
+def _valley_noise(data: Observations, surface: Surface) -> float:
+    """Standard deviation of the residuals of the runs nearest to their cell's optimum.
+
+    Not `surface.noise`: what far runs leave to a misfit that grows with the excess, it may take for
+    misfit near the optimum too (half of the true noise on wide planted grids).
+    """
+    excess = surface.excess(data.coordinates - surface.centre[data.cell])
+    residual = data.log_loss - surface.floor[data.cell] - excess
+    near = excess <= np.quantile(excess, NEAREST)
+    free = surface.dof / data.log_loss.size
+    return max(float(np.sqrt((residual[near] ** 2).mean() / free)), surface.noise)
 
 
 def seed_noise(cells: Sequence[CellRuns]) -> float | None:

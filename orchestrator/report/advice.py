@@ -55,13 +55,14 @@ def span(name: str, low: float | None, high: float | None) -> str:
 
 
 def _warnings(data: ReportData) -> str:
-    """Each warning once, with the targets it is about where not all share it."""
+    """What all targets share, then a line for each target's own."""
     targets: dict[str, list[str]] = {}
     for advice in data.advice:
         for warning in advice.prediction.warnings:
             targets.setdefault(warning, []).append(advice.title)
     shared = [text for text, titles in targets.items() if len(titles) == len(data.advice)]
-    rest = [f"{'; '.join(titles)}: {text}" for text, titles in targets.items() if len(titles) < len(data.advice)]
+    own = {advice.title: [w for w in advice.prediction.warnings if w not in shared] for advice in data.advice}
+    rest = [f"{title}: {'; '.join(texts)}" for title, texts in own.items() if texts]
     return f'<div class="warning"><b>Beware</b>{bullets([*shared, *rest], "warnings")}</div>' if targets else ""
 
 

@@ -187,6 +187,8 @@ def _caption(data: ReportData, curves: Sequence[_Curve]) -> str:
     text = f"n = {plural(len(curves), 'run')}, {plural(sum(len(c.tokens) for c in curves), 'point')}. "
     text += "The best completed run of each scale is thick; "
     text += f"{plural(diverged, 'diverged run')} dashed." if diverged else "no run diverged."
+    running = sum(state not in {TrialState.DIVERGED, TrialState.COMPLETED} for state in states)
+    text += f" {plural(running, 'run')} that did not end dotted." if running else ""
     if missing:
         text += f" Left out: {plural(missing, 'trial')} without a point."
     return text

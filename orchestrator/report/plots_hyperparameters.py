@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -21,6 +22,8 @@ from orchestrator.report.style import MUTED, VERMILLION, NothingToDraw, finished
 _BEYOND = 4.0
 # Lines for more ratios than this hide one another.
 _MOST_RATIOS = 4
+# Room above and below what is drawn, as a factor. A guess.
+_ROOM = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,9 +184,12 @@ def _advised(data: ReportData, panel: _Panel) -> list[go.Scatter]:
 
 def _axes(figure: go.Figure, traces: Sequence[go.Scatter], panel: _Panel, column: int) -> None:
     sizes = [value for trace in traces for value in trace.x]
-    values = [value for trace in traces for value in trace.y]
+    # The bands of a weak law span many decades: what is measured and the line decide the range.
+    values = [value for trace in traces if trace.fill is None for value in trace.y]
+    low, high = min(values) / _ROOM, max(values) * _ROOM
     figure.update_xaxes(type="log", title="params", row=1, col=column, **log_ticks(sizes, most=6))
-    figure.update_yaxes(type="log", row=1, col=column, **log_ticks(values, write=panel.write, most=8))
+    span = [math.log10(low), math.log10(high)]
+    figure.update_yaxes(type="log", range=span, row=1, col=column, **log_ticks([low, high], write=panel.write, most=9))
 
 
 def _caption(law: FittedLaw, views: Sequence[CellView]) -> str:
@@ -192,9 +198,10 @@ def _caption(law: FittedLaw, views: Sequence[CellView]) -> str:
     edges = sum(optimum is not None and optimum.edge is not None for optimum in optima)
     text = f"n = {plural(len(views), 'cell')}, {plural(law.runs_used, 'run')}. "
     text += f"Bars and bands are {law.confidence:.0%} intervals, the bands from joint draws. "
-    text += (
-        f"{plural(edges, 'optimum')} on an edge of the space: open triangles, bounds and not values. " if edges else ""
-    )
+    if edges:
+        text += (
+            f"{edges} {'optimum' if edges == 1 else 'optima'} on an edge of the space: open triangles, bounds only. "
+        )
     if law.runs_excluded:
         text += f"Left out: {plural(len(law.runs_excluded), 'run')}, listed below."
     return text

@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,15 +35,16 @@ from driven import (
 )
 
 from orchestrator import config
-from orchestrator.ledger import Ended, Proposed
+from orchestrator.ledger import Ended, Proposed, Started
 from orchestrator.ports import Assignment, AttemptEnded, PointsArrived, WorkerPool
 from orchestrator.proposals.proposer import OptunaProposer
 from orchestrator.trial import Trial, spec_of
 from trainers.api import CurvePoint
 
 KILLS = 3  # of a driver, and of a worker
-# A kill comes so long after the first start that a driver makes, at most. Seconds, about two trials.
-LATEST_KILL_S = 4.0
+# Kills come at moments drawn from the length of an undisturbed sweep, each from this part of it, so that the
+# sweep is not over before the last one.
+PART = 1 / (2 * KILLS + 2)
 TRIALS = 8  # a scale: enough that the sweep outlives its kills
 
 
@@ -65,8 +67,8 @@ class Ordeal:
     gone_after_s: tuple[float, ...]
 
 
-def torment(case: Case, folder: Path, chance: random.Random) -> Ordeal:
-    """Kill drivers and workers at random moments, then let the command run to its end."""
+def torment(case: Case, folder: Path, chance: random.Random, latest_s: float) -> Ordeal:
+    """Kill drivers and workers at random moments, each `latest_s` at most after the one before, then run to the end."""
     gone: list[float] = []
     workers = 0
     while len(gone) < KILLS:
@@ -74,9 +76,9 @@ def torment(case: Case, folder: Path, chance: random.Random) -> Ordeal:
             before = drivers(folder)
             driver.until(lambda seen=before: drivers(folder) > seen and bool(running(folder)), "trial")
             if workers < KILLS:
-                _nap(driver, chance)
+                _nap(driver, chance.uniform(0, latest_s))
                 workers += _kill_worker(driver, chance)
-            _nap(driver, chance)
+            _nap(driver, chance.uniform(0, latest_s))
             gone.append(driver.kill())
     with driving(case, folder) as driver:
         while workers < KILLS:  # moments that found no worker
@@ -86,8 +88,8 @@ def torment(case: Case, folder: Path, chance: random.Random) -> Ordeal:
     return Ordeal(drivers_killed=len(gone), workers_killed=workers, gone_after_s=tuple(gone))
 
 
-def _nap(driver: Driver, chance: random.Random) -> None:
-    wake = time.monotonic() + chance.uniform(0, LATEST_KILL_S)
+def _nap(driver: Driver, seconds: float) -> None:
+    wake = time.monotonic() + seconds
     driver.until(lambda: time.monotonic() >= wake, "moment of the kill")
 
 
@@ -138,7 +140,7 @@ def _optuna_trials(case: Case, folder: Path, sampler: str) -> int:
     return sum(len(proposer.study(search).trials) for search in case.plan.searches)
 
 
-def against_undisturbed(case: Case, folder: Path, whole: Path) -> list[Row]:
+def against_undisturbed(folder: Path, whole: Path) -> list[Row]:
     """A sampler without history: the very trials and curves of a sweep that nobody disturbed."""
     found, expected = curves(folder), curves(whole)
     same = sum(found.get(key) == curve for key, curve in expected.items())
@@ -154,7 +156,7 @@ def against_undisturbed(case: Case, folder: Path, whole: Path) -> list[Row]:
     return [Row(sampler="random", what=what, found=text, holds=holds) for what, text, holds in rows]
 
 
-def against_alone(case: Case, folder: Path, alone: Path) -> list[Row]:
+def against_alone(case: Case, folder: Path, alone: Path) -> Row:
     """A sampler that learns: each curve equal to that of the same key trained alone."""
     from orchestrator.engine.local import LocalPool
 
@@ -166,7 +168,7 @@ def against_alone(case: Case, folder: Path, alone: Path) -> list[Row]:
     finally:
         pool.close()
     text = f"{same} of {len(trials)}"
-    return [Row(sampler="tpe", what="curves equal to the key trained alone", found=text, holds=same == len(trials))]
+    return Row(sampler="tpe", what="curves equal to the key trained alone", found=text, holds=same == len(trials))
 
 
 def _train_alone(pool: WorkerPool, case: Case, trial: Trial, folder: Path) -> list[CurvePoint]:
@@ -184,29 +186,38 @@ def _train_alone(pool: WorkerPool, case: Case, trial: Trial, folder: Path) -> li
                 return points
 
 
-def campaign(root: Path, seed: int) -> list[Row]:
-    """Both sweeps."""
+def campaign(root: Path, seed: int) -> Iterator[Row]:
+    """Both sweeps; rows as they come."""
     chance = random.Random(seed)
     steady = make_case(root / "random", sampler="random", trials=TRIALS)
     run_to_the_end(steady, steady.root / "undisturbed")
-    ordeal = torment(steady, steady.root / "killed", chance)
-    rows = kept(steady, steady.root / "killed", "random", ordeal)
-    rows += against_undisturbed(steady, steady.root / "killed", steady.root / "undisturbed")
+    latest_s = PART * _length(steady.root / "undisturbed")
+    ordeal = torment(steady, steady.root / "killed", chance, latest_s)
+    yield from kept(steady, steady.root / "killed", "random", ordeal)
+    yield from against_undisturbed(steady.root / "killed", steady.root / "undisturbed")
     learning = make_case(root / "tpe", sampler="tpe", trials=TRIALS)
-    ordeal = torment(learning, learning.root / "killed", chance)
-    rows += kept(learning, learning.root / "killed", "tpe", ordeal)
-    return rows + against_alone(learning, learning.root / "killed", learning.root / "alone")
+    ordeal = torment(learning, learning.root / "killed", chance, latest_s)
+    yield from kept(learning, learning.root / "killed", "tpe", ordeal)
+    yield against_alone(learning, learning.root / "killed", learning.root / "alone")
+
+
+def _length(folder: Path) -> float:
+    """Seconds from the first start of a trial to the last end."""
+    history = history_of(folder)
+    return float(history.of(Ended)[-1].time - history.of(Started)[0].time)
 
 
 def main(seed: int) -> int:
     """Write the table out; returns the exit code."""
-    with tempfile.TemporaryDirectory(prefix="faults-") as root:
-        rows = campaign(Path(root), seed)
+    broken = 0
     sys.stdout.write(f"seed {seed}\n")
-    for row in rows:
-        verdict = {True: "holds", False: "BROKEN", None: ""}[row.holds]
-        sys.stdout.write(f"{row.sampler:8}{row.what:50}{row.found:50}{verdict}".rstrip() + "\n")
-    return 1 if any(row.holds is False for row in rows) else 0
+    with tempfile.TemporaryDirectory(prefix="faults-") as root:
+        for row in campaign(Path(root), seed):
+            broken += row.holds is False
+            verdict = {True: "holds", False: "BROKEN", None: ""}[row.holds]
+            sys.stdout.write(f"{row.sampler:8}{row.what:50}{row.found:50}{verdict}".rstrip() + "\n")
+            sys.stdout.flush()
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ COMMAND = Path(sysconfig.get_path("scripts")) / "scalesweep"
 # What of a point is decided by the trial's key. Times and speeds are not.
 DECIDED = ("tokens", "loss", "train_loss", "grad_norm", "learning_rate")
 # Ray's two agents end up to a minute after the rest: so long they try to report to a head that is gone.
-_LINGERING = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+# They carry the second kind of name until they are up.
+_LINGERING = ("ray::DashboardAgent", "ray::RuntimeEnvAgent", "/ray/dashboard/agent.py", "/runtime_env/agent/main.py")
 _WORKER = "ray::Worker"
 PATIENCE_S = 300.0
 _GONE_S = 30.0  # a driver was killed: its workers and Ray must have ended by then
@@ -126,8 +127,8 @@ class Driver:
     def gone(self) -> float:
         """Wait until nothing of an ended driver runs any more; returns the seconds."""
         began = time.monotonic()
-        while left := [pid for pid in self.family if alive(pid) and not command_of(pid).startswith(_LINGERING)]:
-            names = [f"{pid} {command_of(pid)[:60]}" for pid in left]
+        while left := [pid for pid in self.family if alive(pid) and not _lingers(pid)]:
+            names = [f"{pid} {command_of(pid)[:300]}" for pid in left]
             assert time.monotonic() < began + _GONE_S, f"left behind by the driver: {names}"
             time.sleep(0.05)
         return time.monotonic() - began
@@ -182,6 +183,10 @@ def command_of(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def _lingers(pid: int) -> bool:
+    return any(name in command_of(pid) for name in _LINGERING)
 
 
 def _stat(pid: int) -> Sequence[str]:

@@ -88,7 +88,7 @@ def test_the_context_says_what_the_laws_hold_for(tmp_path: Path) -> None:
     assert (context.corpus, context.tokenizer) == ("a.txt, b.txt", "bpe 4096")
     assert [shape.params for shape in context.ladder] == [scale.params for scale in PLAN.scales]
     low, high = context.tokens_per_param
-    assert (low, high) == (pytest.approx(5, rel=0.02), pytest.approx(20, rel=0.02))
+    assert (low, high) == (pytest.approx(5, rel=0.1), pytest.approx(20, rel=0.1))
     assert context.noise_sd is None
 
 

@@ -72,7 +72,7 @@ WRONG = {
     # Names
     "ladder: lapptop": "there is no ladder named 'lapptop'; did you mean 'laptop'?",
     "resources: {s9: {cpus: 1}}": "resources: no scale is named 's9'; known are s1, s2, s3, s4, default",
-    "trainer: syntetic": "no trainer is named 'syntetic': give lm, synthetic, command or module:attribute; did you mean",
+    "trainer: syntetic": "no trainer is named 'syntetic': give lm, synthetic, command or module:attribute; did you",
     "trainer: {command: 'x {lr}'}": "unknown placeholder {lr}; it knows learning_rate",
 }
 
@@ -114,7 +114,7 @@ def test_a_misspelt_key_that_is_needed_is_told_as_misspelt() -> None:
 
 @pytest.mark.parametrize("name", ["", "../up", "/etc", "a/b", "a\\b", ".hidden", "-flag", "a b", "a\n", "é", "x" * 65])
 def test_a_name_cannot_leave_the_run_folder(name: str) -> None:
-    with pytest.raises(InputError, match="name is .*it should be 1 to 64 letters"):
+    with pytest.raises(InputError, match=r"name is .*it should be 1 to 64 letters"):
         config.validate({"name": name, "ladder": "laptop"}, source="mine.yaml")
 
 

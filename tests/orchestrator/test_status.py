@@ -111,7 +111,7 @@ def test_the_best_is_of_the_search_not_of_its_replicates() -> None:
 
 
 def test_a_best_on_an_edge_is_said() -> None:
-    shown = status(opened(0.0), proposed("a", rate=1.0), Started(time=0.0, key="a", attempt=1), completed(1.0, "a", 3))
+    shown = status(opened(0.0), proposed("a", rate=2.0), Started(time=0.0, key="a", attempt=1), completed(1.0, "a", 3))
     assert shown.searches[0].edges == ("learning_rate",)
 
 

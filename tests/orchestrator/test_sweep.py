@@ -39,7 +39,7 @@ class Rig:
     proposer: FakeProposer = field(default_factory=FakeProposer)
     tracker: FakeTracker = field(default_factory=FakeTracker)
     forecast: Callable[[Search, tuple[Trial, ...]], Forecast] = centre
-    requests: Requests = Requests()
+    requests: Requests = field(default_factory=Requests)
     resources: Callable[[str], Resources] = lambda _: Resources()
 
     def run(self) -> Ending:

@@ -24,14 +24,6 @@ def scalesweep(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess
     )
 
 
-def start(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
-    """Start a verb, and come back while it runs."""
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        [SCALESWEEP, *map(str, arguments)], cwd=cwd, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True
-    )
-
-
 def write_sweep(folder: Path, content: dict[str, Any], name: str = "sweep.yaml") -> Path:
     """A sweep file in that folder."""
     path = folder / name

@@ -24,7 +24,7 @@ from trainers.synthetic import SyntheticTrainer
 
 SPACE = SearchSpace(
     learning_rate=LogUniform(low=2e-3, high=0.5),
-    batch_size=PowersOfTwo(low=2, high=128),
+    batch_size=PowersOfTwo(low=2, high=32),
     beta2=OneMinusLog(low=0.8, high=0.999),
 )
 STARTED = 1.7e9
@@ -55,7 +55,7 @@ def planted_plan(scales: int) -> SweepPlan:
         search
         for scale in LADDERS["evening"][:scales]
         for search in plan_searches(
-            scale=scale, space=SPACE, tokens_per_param=(5, 20, 80), trials=20, schedule=Schedule.CONSTANT, seeds=2
+            scale=scale, space=SPACE, tokens_per_param=(0.5, 2, 8, 32), trials=20, schedule=Schedule.CONSTANT, seeds=2
         )
     ]
     searches[-1] = replace(searches[-1], held_out=True)
@@ -172,7 +172,7 @@ def fitted(title: str, plan: SweepPlan, trials: list[Trial], curves: dict[str, l
     report = fit_laws(records, draws=60)
     context = Context(
         sequence_length=plan.scales[-1].sequence_length, vocab_size=plan.scales[-1].vocab_size,
-        schedule="constant", tokens_per_param=(5.0, 80.0), corpus="a planted law", noise_sd=0.004, version="0",
+        schedule="constant", tokens_per_param=(0.5, 32.0), corpus="a planted law", noise_sd=0.004, version="0",
     )  # fmt: skip
     cell = plan.searches[-1].cell
     said = predict(report.laws, context, params=2.0 * cell.scale.params, tokens=2.0 * cell.tokens)
