@@ -9,6 +9,8 @@ from orchestrator.laws.result import Estimate, FittedLaw, Status
 from orchestrator.numbers import number
 
 _WIDTH = 110  # characters
+# A positive number whose interval's ends are further apart than this factor is not known in any useful sense. A guess.
+_NOT_DETERMINED = 1e6
 _JOINED = "\N{NO-BREAK SPACE}"  # where a line must not end
 
 
@@ -42,6 +44,8 @@ def _power_law(law: FittedLaw, setting: str) -> str:
 def _interval(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return number(estimate.value)
+    if 0 < estimate.low < estimate.high / _NOT_DETERMINED:
+        return "not determined"
     return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"
 
 

@@ -28,8 +28,6 @@ _FRONTIER_SPAN = 10.0
 # L(N) is for converged models. Kaplan et al. 2020 gave their largest one 87 tokens per parameter
 # (250,000 steps of 2^19 tokens, 1.5e9 parameters).
 _CONVERGED_RATIO = 80.0
-# Warmup takes at most this part of the shortest horizon (its default); earlier points are left out.
-_WARMUP_PART = 1 / 4
 # A hyperbola between steps and tokens needs batch sizes on both sides of its bend; each its own best
 # learning rate. Guesses.
 _LEAST_BATCHES = 4
@@ -160,15 +158,14 @@ class _Design:
         )
 
     def _compute(self, scale: str) -> tuple[int, int]:
-        """The least and the most compute at which a scale's loss is measured, in FLOP."""
+        """The least and the most compute at which a scale's loss is measured, in FLOP.
+
+        From the shortest cell to the longest: points before only draw the curve, on fewer held-out tokens.
+        """
         cells = self.cells(scale)
         shortest, longest = min(c.tokens for c in cells), max(c.tokens for c in cells)
-        first = shortest
-        if self.continuous:
-            points = self.plan.search_of(scale, longest).eval_tokens
-            first = min(tokens for tokens in points if tokens >= _WARMUP_PART * shortest)
         per_token = cells[0].scale.flops_per_token()
-        return first * per_token, longest * per_token
+        return shortest * per_token, longest * per_token
 
 
 def _count(number: int, noun: str) -> str:

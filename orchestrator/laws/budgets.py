@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from orchestrator.laws.loss_points import LossPoints
 from orchestrator.laws.result import Floats
+from orchestrator.laws.selection import cluster_numbers
 
 # Runs whose flops differ by less, relatively, are of one budget: steps do not divide compute. A guess.
 SAME_FLOPS = 0.05
@@ -67,9 +68,13 @@ def _own_budgets(points: LossPoints) -> tuple[Budget, ...]:
 
 
 def _own_budget(points: LossPoints, rows: npt.NDArray[np.intp]) -> Budget:
-    """One budget; of several runs of a size the lowest counts (Porian et al. 2024)."""
-    lowest = rows[np.lexsort((points.loss[rows], points.params[rows]))]
-    chosen = lowest[np.unique(points.params[lowest], return_index=True)[1]]
+    """One budget; of several runs of a size the lowest counts (Porian et al. 2024).
+
+    Sizes that differ by less than a table rounds are one: a spline through both would have any slope.
+    """
+    size = cluster_numbers(points.params[rows].tolist())
+    order = np.lexsort((points.loss[rows], size))
+    chosen = rows[order[np.unique(size[order], return_index=True)[1]]]
     return Budget(
         flops=float(np.exp(np.log(points.flops[chosen]).mean())),
         params=points.params[chosen],
@@ -89,7 +94,9 @@ class _Curve:
 
 
 def _read_budgets(points: LossPoints) -> tuple[Budget, ...]:
-    curves = [curve for size in np.unique(points.params) if len((curve := _curve(points, size)).rows) > 1]
+    size = cluster_numbers(points.params.tolist())
+    found = [_curve(points, np.flatnonzero(size == number)) for number in range(size.max() + 1)]
+    curves = [curve for curve in found if len(curve.rows) > 1]
     if len(curves) < FEWEST_SIZES:
         return ()
     ends = np.array([points.flops[curve.rows[[0, -1]]] for curve in curves])
@@ -116,10 +123,12 @@ def _overlaps(ends: Floats) -> Floats:
     return np.unique([np.sqrt(low * high) for low, high in shared if low <= high])
 
 
-def _curve(points: LossPoints, size: float) -> _Curve:
-    rows = np.flatnonzero(points.params == size)
+def _curve(points: LossPoints, rows: npt.NDArray[np.intp]) -> _Curve:
     ordered = rows[np.lexsort((points.loss[rows], points.tokens[rows]))]
-    return _Curve(params=float(size), rows=ordered[np.unique(points.tokens[ordered], return_index=True)[1]])
+    return _Curve(
+        params=float(np.median(points.params[rows])),
+        rows=ordered[np.unique(points.tokens[ordered], return_index=True)[1]],
+    )
 
 
 def _read_budget(points: LossPoints, curves: list[_Curve], flops: float) -> Budget:

@@ -16,6 +16,9 @@ GRID_SIZE = {1: 48, 2: 20}  # nodes an exponent, by the number of exponents
 REWEIGHTINGS = 12
 REPLICATE_NODES = 64  # grid nodes among which a replicate looks for its start
 RIDGE = 1e-12  # relative, against terms that are parallel to machine precision
+# Where a prediction is too high by more than this, in log loss, it is brought down in several steps: one
+# first-order step would lead below zero, and no coefficient would be left. A guess.
+MOST_RESIDUAL = 0.9
 # Smallest coefficient of a start, as a part of the mean loss: from zero, its logarithm would never rise.
 LEAST_START = 0.02
 
@@ -77,7 +80,8 @@ def solve_grid(objective: Objective) -> ExponentGrid:
     for _ in range(REWEIGHTINGS):
         weighted = huber_weights(residuals)[:, :, None] * design
         gram = design.transpose(0, 2, 1) @ weighted
-        coefficients, _ = nonnegative_least_squares(gram, np.einsum("gik,gi->gk", weighted, 1 - residuals))
+        wanted = 1 - np.minimum(residuals, MOST_RESIDUAL)
+        coefficients, _ = nonnegative_least_squares(gram, np.einsum("gik,gi->gk", weighted, wanted))
         prediction = np.einsum("gik,gk->gi", relative, coefficients)
         design, residuals = relative / prediction[:, :, None], np.log(prediction)
     theta = np.concatenate([_log_coefficients(coefficients), nodes], axis=1)

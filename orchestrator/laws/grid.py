@@ -15,7 +15,7 @@ import numpy as np
 
 from orchestrator.laws.akima import Lowest, lowest, splines
 from orchestrator.laws.result import Floats
-from orchestrator.laws.selection import CellRuns, clusters
+from orchestrator.laws.selection import CellRuns, cluster_numbers, clusters
 from orchestrator.laws.surface_form import Ints
 
 AXES = ("learning_rate", "batch_tokens")
@@ -90,9 +90,7 @@ def grid_of(cell: CellRuns) -> Grid | None:
 
 def _axis(values: Sequence[float]) -> tuple[Floats, Ints]:
     """The distinct values' logarithms, rising, and which of them each value is."""
-    groups = clusters(values)
-    number = np.searchsorted([low for low, _ in groups], values, side="right") - 1
-    return np.log([high for _, high in groups]), number
+    return np.log([high for _, high in clusters(values)]), cluster_numbers(values)
 
 
 def _row(log_batch: float, log_rates: Floats, rate: Ints) -> Row:

@@ -19,7 +19,7 @@ from orchestrator.laws.resample import unit_indices
 from orchestrator.laws.result import Floats
 from orchestrator.laws.selection import CellRuns
 
-REPLICATES = 400  # the standard errors are then known to 4 %
+REPLICATES = 200  # the standard errors are then known to 5 %
 # What a spline gets wrong of a valley's lowest point without noise, in gaps between two tried values.
 # Measured with values a factor of 2 apart: 0.02 in a parabola, 0.08 at a skew of 0.8, 0.11 at 1.2.
 SPLINE_ERROR = 0.08

@@ -92,7 +92,7 @@ def need(law: str, counts: Mapping[str, tuple[int, int]]) -> None:
     """Raise FitError where a count (what, (there are, needed)) is too small."""
     short = [f"{needed} {what} (there are {there})" for what, (there, needed) in counts.items() if there < needed]
     if short:
-        raise FitError(f"the law {law!r} needs at least {' and '.join(short)}; measure more, or leave this law out")
+        raise FitError(f"the law {law!r} needs at least {' and '.join(short)}; measure more to fit it")
 
 
 def replicate_weights(units: Sequence[str], draws: int, seed: int) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from search_spaces.errors import FitError
 
 Floats = npt.NDArray[np.float64]
 
@@ -46,7 +49,8 @@ class FittedLaw:
     `draws` has one array per parameter, all of one length: joint bootstrap draws, row by row.
     Prediction needs them, since the parameters are collinear. `valid` is the range of each quantity
     that the used runs cover. `tables` are the rows a person wants to see beside the law (per-cell
-    optima, per-budget minima), each a list of plain mappings.
+    optima, per-budget minima), each a list of plain mappings. Raises FitError where a parameter is not
+    a finite number: such a fit is none.
     """
 
     name: str
@@ -61,6 +65,11 @@ class FittedLaw:
     runs_excluded: Sequence[Exclusion] = ()
     objective: float | None = None
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        broken = [name for name, estimate in self.parameters.items() if not math.isfinite(estimate.value)]
+        if broken:
+            raise FitError(f"the law {self.name!r} gave no finite {', '.join(broken)}; look for outliers in the losses")
 
     def value(self, parameter: str) -> float:
         """The point estimate of a parameter. Raises KeyError where the law has none of that name."""

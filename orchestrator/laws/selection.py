@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from orchestrator.laws.records import RunRecord
 from orchestrator.laws.result import Exclusion
@@ -68,8 +69,8 @@ def require_columns(records: Sequence[RunRecord], columns: Iterable[str], *, law
     for column in columns:
         if not present(records, column):
             raise MissingColumnError(
-                f"the law {law!r} needs the column {column!r}, and none of the {len(records)} points has it; "
-                f"name the table's own column for it (--column {column}=THEIRS) or leave this law out"
+                f"the law {law!r} needs the column {column!r}, which none of the {len(records)} points has; "
+                f"where the table has it under another name, say so (--column {column}=THEIRS)"
             )
 
 
@@ -182,6 +183,12 @@ def clusters(values: Sequence[float]) -> list[tuple[float, float]]:
         else:
             groups.append((value, value))
     return groups
+
+
+def cluster_numbers(values: Sequence[float]) -> npt.NDArray[np.int64]:
+    """Which of the rising `clusters` each value is in."""
+    lows = [low for low, _ in clusters(values)]
+    return np.asarray(np.searchsorted(lows, values, side="right") - 1)
 
 
 def _within(value: float, low: float, high: float) -> bool:

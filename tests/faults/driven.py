@@ -33,7 +33,7 @@ DECIDED = ("tokens", "loss", "train_loss", "grad_norm", "learning_rate")
 # They carry the second kind of name until they are up.
 _LINGERING = ("ray::DashboardAgent", "ray::RuntimeEnvAgent", "/ray/dashboard/agent.py", "/runtime_env/agent/main.py")
 _WORKER = "ray::Worker"
-PATIENCE_S = 300.0
+PATIENCE_S = 900.0
 _GONE_S = 30.0  # a driver was killed: its workers and Ray must have ended by then
 _WORDS = 2000
 

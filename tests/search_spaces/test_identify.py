@@ -55,7 +55,7 @@ LAWS = {
 def answers(
     *,
     scales: tuple[ModelScale, ...] = LADDER,
-    ratios: tuple[float, ...] = (5.0, 20.0, 80.0),
+    ratios: tuple[float, ...] = (2.5, 5.0, 20.0, 80.0),
     trials: int = 16,
     space: SearchSpace = SPACE,
     schedule: Schedule = Schedule.CONSTANT,

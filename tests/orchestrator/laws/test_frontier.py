@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from orchestrator.laws.records import RunRecord
 from orchestrator.laws.result import Status
 from search_spaces.errors import FitError
 
+POINTS = Path(__file__).parents[4] / "shared" / "data" / "chinchilla_points.csv"
 TABLE = Path(__file__).parents[4] / "shared" / "data" / "porian_isoflop_refinedweb.csv"
 PLANTED = {"A": 1000.0, "alpha": 0.16, "E": 1.7}
 
@@ -107,3 +109,39 @@ def test_too_few_budgets_are_refused():
     records = [RunRecord(run_id=str(c), params=1e6 * c, tokens=1e8, loss=4.0 - c) for c in (1, 2, 3)]
     with pytest.raises(FitError, match="at least 4"):
         frontier.fit(records)
+
+
+def test_sizes_that_differ_by_rounding_alone_do_not_bend_the_frontier():
+    """A spline through two readings of one size, 1e-7 apart, once dived to a loss of 1e-261."""
+    rng = np.random.default_rng(0)
+    runs = planted_runs(rng, noise=0.0005)
+    again = [
+        replace(
+            run, run_id=f"{run.run_id}b", params=run.params * (1 + 3e-7), loss=run.loss * (1 + 0.003 * rng.random())
+        )
+        for run in runs
+    ]
+    law = frontier.fit(runs + again, draws=100)
+    alone = frontier.fit(runs, draws=100)
+    assert law.value("E") == pytest.approx(alone.value("E"), abs=0.03)
+    assert law.value("alpha") == pytest.approx(alone.value("alpha"), abs=0.005)
+
+
+def test_a_loss_that_is_no_loss_gives_no_warning_and_no_false_confidence():
+    runs = planted_runs(np.random.default_rng(0))
+    lowest = min(range(len(runs)), key=lambda at: runs[at].loss)
+    broken = [replace(run, loss=1e-260) if at == lowest - 2 else run for at, run in enumerate(runs)]
+    law = frontier.fit(broken, draws=100)
+    assert all(np.isfinite(estimate.value) for estimate in law.parameters.values())
+
+
+def test_the_whole_digitised_table_of_hoffmann_gives_finite_numbers():
+    if not POINTS.exists():
+        pytest.skip("the table chinchilla_points.csv of the shared data is not there")
+    with POINTS.open() as file:
+        rows = list(csv.DictReader(file))
+    law = frontier.fit(
+        [RunRecord(run_id=str(at), **{n: float(v) for n, v in row.items()}) for at, row in enumerate(rows)]
+    )
+    assert 1.4 < law.value("E") < 2.1
+    assert 0.1 < law.value("alpha") < 0.25
