@@ -83,7 +83,7 @@ def loss_points(records: Sequence[RunRecord], *, law: str) -> LossPoints:
         raise FitError(f"the law {law!r} found no usable point among {len(records)}; see the runs left out")
     params, tokens, loss = (np.array([getattr(r, name) for r in used], float) for name in ("params", "tokens", "loss"))
     counted = FLOPS_PER_PARAM_TOKEN * params * tokens
-    flops = np.array([own if r.flops is None else r.flops for r, own in zip(used, counted, strict=True)])
+    flops = np.array([own if r.flops is None else r.flops for r, own in zip(used, counted, strict=True)], float)
     units = tuple(record.run_id for record in used)
     return LossPoints(params=params, tokens=tokens, flops=flops, loss=loss, units=units, excluded=selection.excluded)
 
