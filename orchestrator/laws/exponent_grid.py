@@ -19,6 +19,8 @@ RIDGE = 1e-12  # relative, against terms that are parallel to machine precision
 # Where a prediction is too high by more than this, in log loss, it is brought down in several steps: one
 # first-order step would lead below zero, and no coefficient would be left. A guess.
 MOST_RESIDUAL = 0.9
+# Log losses further than this from their mean are no losses; here their squares must not overflow.
+MOST_SPREAD = 50.0
 # Smallest coefficient of a start, as a part of the mean loss: from zero, its logarithm would never rise.
 LEAST_START = 0.02
 
@@ -75,7 +77,7 @@ def solve_grid(objective: Objective) -> ExponentGrid:
     nodes = np.stack(np.meshgrid(*[axis] * exponents, indexing="ij"), axis=-1).reshape(-1, exponents)
     powers = np.exp(-nodes[:, objective.shared][:, :, None] * objective.x)
     terms = np.concatenate([np.ones_like(powers[:, :1]), powers], axis=1).transpose(0, 2, 1)
-    relative = terms / np.exp(objective.log_loss)[:, None]
+    relative = terms / np.exp(np.clip(objective.log_loss, -MOST_SPREAD, MOST_SPREAD))[:, None]
     design, residuals = relative, np.zeros(relative.shape[:2])
     for _ in range(REWEIGHTINGS):
         weighted = huber_weights(residuals)[:, :, None] * design
