@@ -71,7 +71,7 @@ def postprocess(folder: RunFolder, history: History) -> Outcome:
     return Outcome(
         text=sweep_text.summary(laws, advice, backtests),
         note=sweep_text.note(plan, trials, laws, advice, backtests),
-        metrics=_metrics(fitted, backtests),
+        metrics=_metrics(backtests),
         regrets=dict(_regrets(plan, trials, fitted)),
     )
 
@@ -204,15 +204,9 @@ def _regrets(plan: SweepPlan, trials: Sequence[Trial], fitted: FitReport) -> Ite
             yield trial.key, trial.loss / best - 1
 
 
-def _metrics(fitted: FitReport, backtests: Sequence[Backtest]) -> dict[str, float]:
-    """Numbers worth comparing between sweeps: the laws' parameters and the backtests' regret."""
-    found = {
-        f"{name}.{parameter}": estimate.value
-        for name, law in fitted.laws.items()
-        for parameter, estimate in law.parameters.items()
-    }
-    found |= {f"backtest.{test.cell}.regret": test.regret for test in backtests if test.regret is not None}
-    return found
+def _metrics(backtests: Sequence[Backtest]) -> dict[str, float]:
+    """What is worth a chart between sweeps. The laws are in laws.json, which the tracker keeps as a file."""
+    return {f"backtest.{test.cell}.regret": test.regret for test in backtests if test.regret is not None}
 
 
 def _write_page(folder: RunFolder, data: ReportData) -> None:

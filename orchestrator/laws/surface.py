@@ -81,12 +81,6 @@ class Surface:
         explained = float((weight * (part - mean[data.cell]) ** 2).sum())
         return float(explained / (self.floor.size + self.centre.shape[1]))
 
-    def centre_covariance(self, setting: int) -> Floats:
-        """Covariance (cells, cells) of one coordinate of the centres."""
-        cells, settings = self.centre.shape
-        place = cells + settings * np.arange(cells) + setting
-        return np.asarray(self.covariance[np.ix_(place, place)])
-
     def floor_stderr(self) -> Floats:
         """Standard errors (cells,) of the floors."""
         return np.asarray(np.sqrt(np.diag(self.covariance)[: self.floor.size]))
