@@ -84,12 +84,11 @@ def summary_metrics(trial: Trial) -> list[MetricPoint]:
     """What the table of runs shows of an ended trial."""
     if trial.result is None:
         return []
+    # At step 0, where the UI draws a bar a run; at the horizon it would draw a curve of one point.
     values = {"final_loss": trial.loss, "mean_tokens_per_second": trial.result.tokens_per_second}
     time = milliseconds(trial.ended_at or trial.proposed_at)
     return [
-        MetricPoint(key=key, value=value, step=trial.result.tokens, timestamp=time)
-        for key, value in values.items()
-        if value is not None
+        MetricPoint(key=key, value=value, step=0, timestamp=time) for key, value in values.items() if value is not None
     ]
 
 
