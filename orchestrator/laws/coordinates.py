@@ -11,8 +11,8 @@ SETTINGS = ("learning_rate", "batch_tokens", "beta2")
 
 
 def half_life_steps(beta2: float) -> float:
-    """Steps after which AdamW's second moment has forgotten half: beta2 = 2^(-1/steps)."""
-    return -math.log(2) / math.log(beta2)
+    """Steps after which AdamW's second moment has forgotten half: beta2 = 2^(-1/steps). Infinite for 1."""
+    return -math.log(2) / math.log(beta2) if beta2 < 1 else math.inf
 
 
 def beta2_of(half_life: float) -> float:

@@ -29,6 +29,8 @@ _ANGLES = {
     ("low", None): -90, ("high", None): 90, (None, "low"): 180, (None, "high"): 0,
     ("low", "low"): -135, ("low", "high"): -45, ("high", "low"): 135, ("high", "high"): 45,
 }  # fmt: skip
+# An interval's end may round to 1: it is drawn here, outside every map.
+_LEAST_ONE_MINUS = 1e-9
 _BETA2_TICKS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999)
 
 
@@ -43,7 +45,7 @@ class Side:
 
 
 def _beta2_place(beta2: float) -> float:
-    return 1 / (1 - beta2)
+    return 1 / max(1 - beta2, _LEAST_ONE_MINUS)
 
 
 def _beta2_ticks(places: Sequence[float]) -> dict[str, object]:

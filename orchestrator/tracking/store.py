@@ -6,7 +6,8 @@ import logging
 import os
 import re
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,11 +91,31 @@ def connect(uri: str) -> MlflowClient:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    if uri.startswith(_SQLITE):
-        Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
-    client = MlflowClient(uri)
-    if uri.startswith(_SQLITE):
+    if not uri.startswith(_SQLITE):
+        return MlflowClient(uri)
+    file = Path(uri.removeprefix(_SQLITE))
+    with _whole(file):
+        client = MlflowClient(uri)
         # Readers (the UI) and the writer must not wait for each other. The setting stays in the file.
-        with closing(sqlite3.connect(uri.removeprefix(_SQLITE))) as file:
-            file.execute("PRAGMA journal_mode=WAL")
+        with closing(sqlite3.connect(file)) as database:
+            database.execute("PRAGMA journal_mode=WAL")
     return client
+
+
+@contextmanager
+def _whole(file: Path) -> Iterator[None]:
+    """Makes a SQLite file whole or not at all.
+
+    MLflow cannot go on with migrations that a kill cut off; as nothing is in such a file yet, it is made anew.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f"{file.name}.unfinished")
+    if unfinished.exists():
+        for ending in ("", "-wal", "-shm", "-journal"):
+            file.with_name(f"{file.name}{ending}").unlink(missing_ok=True)
+    elif file.exists():
+        yield
+        return
+    unfinished.touch()
+    yield
+    unfinished.unlink()

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from driven import (
     Case,
+    Departure,
     Driver,
     alive,
     curves,
@@ -60,16 +61,16 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Ordeal:
-    """What was done to a sweep, and how long Ray outlived each killed driver. Seconds."""
+    """What was done to a sweep, and what outlived each killed driver."""
 
     drivers_killed: int
     workers_killed: int
-    gone_after_s: tuple[float, ...]
+    departures: tuple[Departure, ...]
 
 
 def torment(case: Case, folder: Path, chance: random.Random, latest_s: float) -> Ordeal:
     """Kill drivers and workers at random moments, each `latest_s` at most after the one before, then run to the end."""
-    gone: list[float] = []
+    gone: list[Departure] = []
     workers = 0
     while len(gone) < KILLS:
         with driving(case, folder) as driver:
@@ -85,7 +86,7 @@ def torment(case: Case, folder: Path, chance: random.Random, latest_s: float) ->
             driver.until(lambda: bool(driver.workers()), "worker")
             workers += _kill_worker(driver, chance)
         assert driver.exit_code() == 0, driver.log.read_text()
-    return Ordeal(drivers_killed=len(gone), workers_killed=workers, gone_after_s=tuple(gone))
+    return Ordeal(drivers_killed=len(gone), workers_killed=workers, departures=tuple(gone))
 
 
 def _nap(driver: Driver, seconds: float) -> None:
@@ -111,7 +112,7 @@ def kept(case: Case, folder: Path, sampler: str, ordeal: Ordeal) -> list[Row]:
     failed = [event for event in history.of(Ended) if event.cause is not None]
     counts = (len(history.of(Proposed)), _optuna_trials(case, folder, sampler))
     record, mlflow = faults_of_record(case, folder), faults_of_mlflow(folder)
-    slowest = max(ordeal.gone_after_s)
+    slowest = max(ordeal.departures, key=lambda departure: departure.seconds)
     rows = [
         ("driver killed", f"{ordeal.drivers_killed} times, {drivers(folder)} starts", drivers(folder) == KILLS + 1),
         (
@@ -119,7 +120,7 @@ def kept(case: Case, folder: Path, sampler: str, ordeal: Ordeal) -> list[Row]:
             f"{ordeal.workers_killed} times, {len(failed)} failed attempts",
             ordeal.workers_killed == KILLS,
         ),
-        ("nothing left running after", f"{slowest:.1f} s at most", None),
+        ("nothing left running after", f"{slowest.seconds:.1f} s at most ({slowest.last[-60:]})", None),
         ("each proposal ended once, each key trained once", _said(record), not record),
         ("trials in ledger, in Optuna", f"{counts[0]}, {counts[1]}", counts[0] == counts[1] == case.plan.trials),
         ("MLflow equal to ledger and curves", _said(mlflow), not mlflow),

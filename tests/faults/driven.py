@@ -34,7 +34,7 @@ DECIDED = ("tokens", "loss", "train_loss", "grad_norm", "learning_rate")
 _LINGERING = ("ray::DashboardAgent", "ray::RuntimeEnvAgent", "/ray/dashboard/agent.py", "/runtime_env/agent/main.py")
 _WORKER = "ray::Worker"
 PATIENCE_S = 900.0
-_GONE_S = 30.0  # a driver was killed: its workers and Ray must have ended by then
+_GONE_S = 60.0  # a driver was killed: its workers and Ray must have ended by then
 _WORDS = 2000
 
 
@@ -85,6 +85,14 @@ def make_case(root: Path, *, sampler: str, trials: int, scales: int = 2, tokens_
     return Case(root=root, file=file)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Departure:
+    """How long processes outlived their driver, and the command line of the last one."""
+
+    seconds: float
+    last: str
+
+
 class Driver:
     """`scalesweep run` as a process group of its own. Use `driving`, which leaves nothing behind."""
 
@@ -118,20 +126,20 @@ class Driver:
         """Wait for its end."""
         return self.process.wait(PATIENCE_S)
 
-    def kill(self) -> float:
-        """SIGKILL; returns the seconds until its workers and Ray's own processes were gone too."""
+    def kill(self) -> Departure:
+        """SIGKILL, and wait until its workers and Ray's own processes are gone too."""
         self.send(signal.SIGKILL)
         self.process.wait()
         return self.gone()
 
-    def gone(self) -> float:
-        """Wait until nothing of an ended driver runs any more; returns the seconds."""
-        began = time.monotonic()
-        while left := [pid for pid in self.family if alive(pid) and not _lingers(pid)]:
-            names = [f"{pid} {command_of(pid)[:300]}" for pid in left]
-            assert time.monotonic() < began + _GONE_S, f"left behind by the driver: {names}"
+    def gone(self) -> Departure:
+        """Wait until nothing of an ended driver runs any more."""
+        began, last = time.monotonic(), ""
+        while left := [command_of(pid) for pid in self.family if alive(pid) and not _lingers(pid)]:
+            last = left[0] or last
+            assert time.monotonic() < began + _GONE_S, f"left behind by the driver: {left}"
             time.sleep(0.05)
-        return time.monotonic() - began
+        return Departure(seconds=time.monotonic() - began, last=last.strip())
 
 
 @contextmanager

@@ -126,6 +126,16 @@ def test_an_optimum_on_an_edge_is_an_open_arrow(sweep: ReportData) -> None:
     assert arrows[0].y[0] == pytest.approx(highest)
 
 
+@pytest.mark.parametrize("draw", FIGURES)
+def test_an_interval_of_beta2_that_rounds_to_one_is_drawn(draw: Draw, sweep: ReportData) -> None:
+    law = sweep.laws["hyperparameters"]
+    rows = [
+        dict(row) | {"beta2": row["beta2"] or 0.99, "beta2_low": 0.9, "beta2_high": 1.0} for row in law.tables["optima"]
+    ]
+    changed = replace(law, tables={**law.tables, "optima": rows})
+    assert f'id="{draw.__name__}"' in figure_html(draw, replace(sweep, laws={**sweep.laws, "hyperparameters": changed}))
+
+
 def test_published_lines_stand_beside_the_laws(sweep: ReportData) -> None:
     names = [trace.name or "" for trace in optimal_size(sweep).data]
     assert {"Kaplan", "Hoffmann"} <= set(names)
