@@ -25,13 +25,10 @@ def summary(fitted: LawSet, advice: Sequence[Advice], backtests: Sequence[Backte
     parts += ["\n".join(_backtest(test)) for test in backtests]
     if advice:
         parts.append("What to use next, with 95 % intervals of the mean")
-        parts += ["\n".join(_advice(item)) for item in advice]
+        parts += ["\n".join([item.title, *_quantities(item.prediction)]) for item in advice]
+        warnings = dict.fromkeys(warning for item in advice for warning in item.prediction.warnings)
+        parts.append("\n".join(f"beware: {warning}" for warning in warnings))
     return "\n\n".join(parts)
-
-
-def _advice(item: Advice) -> list[str]:
-    warnings = [f"  beware: {warning}" for warning in item.prediction.warnings]
-    return [item.title, *_quantities(item.prediction), *warnings]
 
 
 def _quantities(said: Prediction) -> list[str]:
