@@ -8,11 +8,12 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator import verbs_laws
 from search_spaces.errors import InputError, RunFolderError, ScalesweepError
+from search_spaces.plan import SweepPlan
 
 Verb = Callable[[argparse.Namespace], int]
 
@@ -93,8 +94,24 @@ def plan(arguments: argparse.Namespace) -> int:
     from orchestrator import config, preview
 
     sweep = config.load(arguments.sweep, arguments.set)
-    sys.stdout.write(preview.as_text(preview.preview(sweep.plan(), sweep.resources_of)) + "\n")
+    planned = sweep.plan()
+    shown = preview.preview(planned, sweep.resources_of, _measured(planned))
+    sys.stdout.write(preview.as_text(shown) + "\n")
     return 0
+
+
+def _measured(planned: SweepPlan) -> Mapping[int, float]:
+    """The speed of this very sweep's trials, where some have been trained in its usual folder."""
+    from orchestrator import ledger
+    from orchestrator.status import measured_rates
+
+    folder = Path("runs") / planned.name
+    if not (folder / "ledger.jsonl").is_file():
+        return {}
+    history = ledger.read(folder)
+    first = history.first_opened
+    same = first is not None and first.plan == planned.fingerprint()
+    return measured_rates(planned, list(history.trials.values())) if same else {}
 
 
 def prepare(arguments: argparse.Namespace) -> int:

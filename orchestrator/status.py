@@ -146,6 +146,12 @@ def _seconds_per_token(plan: SweepPlan, trials: Sequence[Trial]) -> dict[int, fl
     return {params: sum(seconds) / len(seconds) for params, seconds in spent.items()}
 
 
+def measured_rates(plan: SweepPlan, trials: Sequence[Trial]) -> dict[int, float]:
+    """FLOP per second of one slot, by params of the scale, from completed trials."""
+    tokens = {scale.params: scale.flops_per_token() for scale in plan.scales}
+    return {params: tokens[params] / seconds for params, seconds in _seconds_per_token(plan, trials).items()}
+
+
 def _at(measured: Mapping[int, float], params: int) -> float:
     """The measured speed of a scale, or that of the nearest one, slower by the usual power of the size."""
     nearest = min(measured, key=lambda known: abs(math.log(known / params)))

@@ -204,3 +204,13 @@ def test_help_names_every_verb(tmp_path: Path) -> None:
 def test_a_verb_is_needed(tmp_path: Path) -> None:
     assert scalesweep(cwd=tmp_path).returncode == 2
     assert scalesweep("runn", "laptop", cwd=tmp_path).returncode == 2
+
+
+def test_plan_uses_the_speed_that_was_measured_in_the_usual_folder(done: Path, plan: SweepPlan, tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, CONTENT)
+    assert "assumed rate" in scalesweep("plan", sweep, cwd=tmp_path).stdout
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / plan.name).symlink_to(done / "run")
+    assert "at the measured rate" in scalesweep("plan", sweep, cwd=tmp_path).stdout
+    other = scalesweep("plan", sweep, "--set", "trials=13", cwd=tmp_path)
+    assert "assumed rate" in other.stdout
