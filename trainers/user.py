@@ -64,6 +64,12 @@ def _build(name: str, target: Callable[..., Any], options: Mapping[str, object])
     """The trainer that a class or factory makes; None for a plain training function."""
     if not inspect.isclass(target) and len(inspect.signature(target).parameters) == _TRAIN_ARGUMENTS:
         return None
+    try:
+        inspect.signature(target).bind(options)
+    except TypeError as error:
+        raise InputError(
+            f"trainer {name!r} cannot be made from its options ({error}); let it take one argument, the options"
+        ) from error
     trainer = target(options)
     if not callable(getattr(trainer, "train", None)):
         raise InputError(

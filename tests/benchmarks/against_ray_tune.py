@@ -40,8 +40,16 @@ SECONDS_VARIABLE = "BENCHMARK_SECONDS"  # a file to which each trial appends how
 COMMAND = Path(sysconfig.get_path("scripts")) / "scalesweep"
 SHAPE = {"depth": 1, "width": 8, "ffn_width": 16, "heads": 2, "vocab_size": 32, "sequence_length": 16}
 WIDTH, ROWS = 128, 256
-# One thread a process, everywhere: two slots are two cores.
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+# The same for every way. One thread a process: two slots are two cores. And glibc keeps its memory, as our workers
+# have it: that is worth a fifth of this network's time, and scheduling is compared here, not allocators.
+ALIKE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1") | {
+    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
+    "MALLOC_TOP_PAD_": str(64 * 2**20),
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+}
+# Figures are refused beyond these, since they would be the machine's and not the programs'. Guesses.
+MOST_WALL_TO_CPU = 1.1  # of the bare training: above, somebody else had the processors
+MOST_WORK_APART = 1.15  # processor time of a trial between two ways: above, they did not do the same
 
 
 def learn(steps: int, learning_rate: float, beta2: float, points: int, report: Callable[[int, float], None]) -> None:
@@ -65,19 +73,23 @@ def learn(steps: int, learning_rate: float, beta2: float, points: int, report: C
 
 
 def train(steps: int, learning_rate: float, beta2: float, points: int, report: Callable[[int, float], None]) -> None:
-    """Learn, and append the seconds that it took, reporting left out, to the file that the environment names."""
-    reporting = 0.0
+    """Learn, and append seconds and processor seconds, reporting left out, to the file that the environment names."""
+    reporting = np.zeros(2)
 
     def timed_report(number: int, loss: float) -> None:
-        nonlocal reporting
-        began = time.perf_counter()
+        began = _clocks()
         report(number, loss)
-        reporting += time.perf_counter() - began
+        reporting[:] += _clocks() - began
 
-    began = time.perf_counter()
+    began = _clocks()
     learn(steps, learning_rate, beta2, points, timed_report)
+    wall, cpu = _clocks() - began - reporting
     with Path(os.environ[SECONDS_VARIABLE]).open("a") as file:
-        file.write(f"{time.perf_counter() - began - reporting}\n")
+        file.write(f"{wall} {cpu}\n")
+
+
+def _clocks() -> np.ndarray:
+    return np.array([time.perf_counter(), time.thread_time()])
 
 
 def train_trial(spec: TrialSpec, session: Session) -> None:
@@ -202,10 +214,11 @@ WAYS = {"calibrate": calibrate, "bare": bare, "tune": tune, "pool": pool}
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """A way's whole process, and the seconds that its trials trained."""
+    """A way's whole process, and what each of its trials trained: seconds, and seconds of a processor."""
 
     seconds: float
     training: Sequence[float]
+    cpu: Sequence[float]
     result: Mapping[str, Any]
 
     @property
@@ -217,7 +230,7 @@ class Timing:
 def timed(name: str, command: Sequence[str], folder: Path, steps: int, result: Callable[[], dict[str, Any]]) -> Timing:
     """Run a way. Raises RuntimeError with its output where it fails."""
     seconds_file = folder / f"{name}.seconds"
-    environment = os.environ | ONE_THREAD | {STEPS_VARIABLE: str(steps), SECONDS_VARIABLE: str(seconds_file)}
+    environment = os.environ | ALIKE | {STEPS_VARIABLE: str(steps), SECONDS_VARIABLE: str(seconds_file)}
     sys.stderr.write(f"{name} ...\n")
     began = time.perf_counter()
     done = subprocess.run(
@@ -226,8 +239,9 @@ def timed(name: str, command: Sequence[str], folder: Path, steps: int, result: C
     seconds = time.perf_counter() - began
     if done.returncode != 0:
         raise RuntimeError(f"{name} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
-    training = [float(line) for line in seconds_file.read_text().split()] if seconds_file.exists() else []
-    return Timing(seconds=seconds, training=training, result=result())
+    trials = [line.split() for line in seconds_file.read_text().splitlines()] if seconds_file.exists() else []
+    training, cpu = [float(wall) for wall, _ in trials], [float(used) for _, used in trials]
+    return Timing(seconds=seconds, training=training, cpu=cpu, result=result())
 
 
 def way(name: str, folder: Path, steps: int, points: int) -> Timing:
@@ -258,9 +272,10 @@ def compare(folder: Path) -> str:
     theirs = way("tune", folder, steps, points)
     start = way("pool", folder, steps, points).result["seconds"]
     _check_counts(mine, theirs)
+    _check_alike(plain, mine, theirs)
     lines = [
         f"{TRIALS} trials of {np.mean(plain.training):.2f} s on {SLOTS} slots, {points} points each",
-        f"{'':44}{'seconds':>9}{'to ideal':>10}{'slots busy':>12}",
+        f"{'':46}{'seconds':>7}{'to ideal':>10}{'slots busy':>12}{'cpu a trial':>13}",
         _line("bare training / slots (ideal)", plain.ideal, plain, plain),
         _line("scalesweep, with laws and report", mine.seconds, mine, plain),
         _line("Ray Tune + OptunaSearch + MLflow, reuse_actors", theirs.seconds, theirs, plain),
@@ -277,8 +292,21 @@ def _check_counts(mine: Timing, theirs: Timing) -> None:
         raise RuntimeError(f"trials recorded and trained: ours {counts[:2]}, Ray Tune {counts[2:]}; wanted {TRIALS}")
 
 
+def _check_alike(plain: Timing, mine: Timing, theirs: Timing) -> None:
+    """Raises RuntimeError where the machine was busy, or the trials of two ways were not the same work."""
+    busy = sum(plain.training) / sum(plain.cpu)
+    work = [float(np.mean(timing.cpu)) for timing in (plain, mine, theirs)]
+    shown = ", ".join(f"{seconds:.2f}" for seconds in work)
+    if busy > MOST_WALL_TO_CPU:
+        raise RuntimeError(f"the bare training took {busy:.2f} times its processor time: leave the machine alone")
+    if max(work) / min(work) > MOST_WORK_APART:
+        raise RuntimeError(f"processor seconds of a trial, bare, ours and Ray Tune: {shown}; not the same work")
+
+
 def _line(name: str, seconds: float, timing: Timing, plain: Timing) -> str:
-    return f"{name:46}{seconds:7.1f}{seconds / plain.ideal:10.2f}{timing.ideal / seconds:12.0%}"
+    return (
+        f"{name:46}{seconds:7.1f}{seconds / plain.ideal:10.2f}{timing.ideal / seconds:12.0%}{np.mean(timing.cpu):13.2f}"
+    )
 
 
 def main() -> None:
