@@ -32,6 +32,9 @@ def make(options):
 def wrong(options):
     return 7
 
+def bare():
+    return Mine({})
+
 NUMBER = 3
 """
 
@@ -85,7 +88,12 @@ def test_a_class_or_factory_gets_the_options(module, tmp_path, attribute):
 
 @pytest.mark.parametrize(
     ("attribute", "message"),
-    [("Absent", "has no callable 'Absent'"), ("NUMBER", "no callable 'NUMBER'"), ("wrong", "made a int without train")],
+    [
+        ("Absent", "has no callable 'Absent'"),
+        ("NUMBER", "no callable 'NUMBER'"),
+        ("wrong", "made a int without train"),
+        ("bare", "cannot be made from its options"),
+    ],
 )
 def test_what_is_no_trainer_is_refused(module, tmp_path, attribute, message):
     with pytest.raises(InputError, match=message):
