@@ -1,13 +1,15 @@
-"""Batched damped Newton for sums of powers under Huber's loss on log loss.
+"""Batched damped Newton under Huber's loss on log loss.
 
-The model of a row is log(sum_k exp(c_k - alpha_k x_k)) with x_0 = 0: an offset and one term per
-quantity, by their log coefficients c and their exponents alpha, on centred logs x. Rows of a batch
-share the points and differ in their start and in their sample: weights and losses.
+Rows of a batch share the points and differ in their start and in their sample: weights and losses.
+The objective of sums of powers is here, with its exact Hessian: the model of a row is
+log(sum_k exp(c_k - alpha_k x_k)) with x_0 = 0, an offset and one term per quantity, by their log
+coefficients c and their exponents alpha, on centred logs x. Any other formula: see curve_fit.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +53,34 @@ class Samples:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Derivatives:
+    """Value (rows,), gradient (rows, p), exact Hessian and its reweighted Gauss-Newton bound (rows, p, p)."""
+
+    value: Floats
+    gradient: Floats
+    hessian: Floats
+    bound: Floats
+
+
+class Descended(Protocol):
+    """What `polish` minimises, inside the box from `lower` to `upper`, each (p,)."""
+
+    @property
+    def lower(self) -> Floats:
+        """Least parameters."""
+
+    @property
+    def upper(self) -> Floats:
+        """Largest parameters."""
+
+    def value(self, theta: Floats, samples: Samples) -> Floats:
+        """The objective of each row, (rows,)."""
+
+    def derivatives(self, theta: Floats, samples: Samples) -> Derivatives:
+        """All that a step needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Objective:
     """What is minimised: the points, which term has which exponent, and the box of the parameters.
 
@@ -86,6 +116,27 @@ class Objective:
         total: Floats = np.einsum("ri,ri->r", samples.weights, huber(self.residuals(theta)[0] - samples.shifts))
         return total
 
+    def derivatives(self, theta: Floats, samples: Samples) -> Derivatives:
+        """All that a step needs.
+
+        With p_k a term's part and j_k = d(c_k - alpha_k x_k), the residual's gradient is g = sum p_k j_k and
+        its Hessian sum p_k j_k j_k' - g g'.
+        """
+        residuals, parts = self.residuals(theta)
+        residuals, weights = residuals - samples.shifts, samples.weights
+        score = weights * np.clip(residuals, -HUBER_DELTA, HUBER_DELTA)
+        curved = weights * (np.abs(residuals) <= HUBER_DELTA)
+        slope = _slopes(self, parts)
+        second = slope @ ((curved - score)[:, :, None] * slope.transpose(0, 2, 1))
+        _add_term_blocks(second, self, score[:, None] * parts)
+        reweighted = weights * huber_weights(residuals)
+        return Derivatives(
+            value=np.einsum("ri,ri->r", weights, huber(residuals)),
+            gradient=(slope @ score[:, :, None])[:, :, 0],
+            hessian=second,
+            bound=slope @ (reweighted[:, :, None] * slope.transpose(0, 2, 1)),
+        )
+
 
 def huber(residuals: Floats) -> Floats:
     """Huber's loss of each residual."""
@@ -99,38 +150,6 @@ def huber_weights(residuals: Floats) -> Floats:
     """The weights under which least squares has the slope of Huber's loss."""
     weights: Floats = HUBER_DELTA / np.maximum(np.abs(residuals), HUBER_DELTA)
     return weights
-
-
-@dataclass(frozen=True, kw_only=True)
-class Derivatives:
-    """Value (rows,), gradient (rows, p), exact Hessian and its reweighted Gauss-Newton bound (rows, p, p)."""
-
-    value: Floats
-    gradient: Floats
-    hessian: Floats
-    bound: Floats
-
-
-def derivatives(objective: Objective, theta: Floats, samples: Samples) -> Derivatives:
-    """All that a step needs.
-
-    With p_k a term's part and j_k = d(c_k - alpha_k x_k), the residual's gradient is g = sum p_k j_k and
-    its Hessian sum p_k j_k j_k' - g g'.
-    """
-    residuals, parts = objective.residuals(theta)
-    residuals, weights = residuals - samples.shifts, samples.weights
-    score = weights * np.clip(residuals, -HUBER_DELTA, HUBER_DELTA)
-    curved = weights * (np.abs(residuals) <= HUBER_DELTA)
-    slope = _slopes(objective, parts)
-    second = slope @ ((curved - score)[:, :, None] * slope.transpose(0, 2, 1))
-    _add_term_blocks(second, objective, score[:, None] * parts)
-    reweighted = weights * huber_weights(residuals)
-    return Derivatives(
-        value=np.einsum("ri,ri->r", weights, huber(residuals)),
-        gradient=(slope @ score[:, :, None])[:, :, 0],
-        hessian=second,
-        bound=slope @ (reweighted[:, :, None] * slope.transpose(0, 2, 1)),
-    )
 
 
 def _slopes(objective: Objective, parts: Floats) -> Floats:
@@ -153,7 +172,7 @@ def _add_term_blocks(second: Floats, objective: Objective, scored: Floats) -> No
         second[:, column, column] += moments[:, 2]
 
 
-def polish(objective: Objective, start: Floats, samples: Samples, iterations: int = 100) -> tuple[Floats, Floats]:
+def polish(objective: Descended, start: Floats, samples: Samples, iterations: int = 100) -> tuple[Floats, Floats]:
     """Descend from each start (rows, p) on its sample; parameters and values at the end."""
     theta = np.clip(start, objective.lower, objective.upper)
     values = objective.value(theta, samples)
@@ -163,7 +182,7 @@ def polish(objective: Objective, start: Floats, samples: Samples, iterations: in
         if not active.size:
             break
         at, sample = theta[active], samples[active]
-        here = derivatives(objective, at, sample)
+        here = objective.derivatives(at, sample)
         trial, promise = _step(objective, at, here, damping[active])
         reached = objective.value(trial, sample)
         short = np.flatnonzero(reached >= values[active])
@@ -177,7 +196,7 @@ def polish(objective: Objective, start: Floats, samples: Samples, iterations: in
     return theta, values
 
 
-def _shortened(objective: Objective, at: Floats, trial: Floats, samples: Samples) -> tuple[Floats, Floats]:
+def _shortened(objective: Descended, at: Floats, trial: Floats, samples: Samples) -> tuple[Floats, Floats]:
     """The best of the shorter steps, and its values."""
     points = np.stack([at + part * (trial - at) for part in SHORTER])
     values = np.stack([objective.value(point, samples) for point in points])
@@ -185,7 +204,7 @@ def _shortened(objective: Objective, at: Floats, trial: Floats, samples: Samples
     return points[choice], values[choice]
 
 
-def _step(objective: Objective, theta: Floats, here: Derivatives, damping: Floats) -> tuple[Floats, Floats]:
+def _step(objective: Descended, theta: Floats, here: Derivatives, damping: Floats) -> tuple[Floats, Floats]:
     """Where the damped Newton step leads, inside the box, and by how much it should lower the objective."""
     out = (theta <= objective.lower) & (here.gradient > 0) | (theta >= objective.upper) & (here.gradient < 0)
     gradient = np.where(out, 0.0, here.gradient)

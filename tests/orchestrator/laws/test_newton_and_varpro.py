@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.laws.exponent_grid import nonnegative_least_squares
-from orchestrator.laws.newton import Objective, Samples, derivatives, polish
+from orchestrator.laws.newton import Objective, Samples, polish
 from orchestrator.laws.varpro import SumOfPowers, VariableProjection
 
 
@@ -38,13 +38,13 @@ def test_derivatives_agree_with_differences(shared):
     problem = objective(rng, shared)
     theta = rng.uniform(0.1, 0.6, size=(1, len(problem.lower)))
     weights = Samples(weights=rng.uniform(0.5, 2, size=(1, 30)), shifts=0.01 * rng.standard_normal((1, 30)))
-    here = derivatives(problem, theta, weights)
+    here = problem.derivatives(theta, weights)
     step = 1e-7
     for k in range(theta.shape[1]):
         up, down = theta.copy(), theta.copy()
         up[0, k] += step
         down[0, k] -= step
-        above, below = derivatives(problem, up, weights), derivatives(problem, down, weights)
+        above, below = problem.derivatives(up, weights), problem.derivatives(down, weights)
         assert here.gradient[0, k] == pytest.approx((above.value - below.value)[0] / (2 * step), abs=1e-7)
         assert here.hessian[0, k] == pytest.approx((above.gradient - below.gradient)[0] / (2 * step), abs=1e-5)
 
