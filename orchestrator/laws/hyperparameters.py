@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from orchestrator.laws.held_out import excess
 from orchestrator.laws.optimum import Edge, OptimumFit, fit_optima
 from orchestrator.laws.places import Way
 from orchestrator.laws.power_law import LEAST_POINTS, Optima, PowerLaw, fit_power_law, identifiable_terms
@@ -20,7 +21,7 @@ from orchestrator.laws.records import RunRecord
 from orchestrator.laws.result import Estimate, FittedLaw, Floats, Status
 from orchestrator.laws.selection import SAME_COUNT, Selection, group_cells, present, select, share_runs
 from orchestrator.laws.surface_form import Ints
-from orchestrator.laws.targets import Target, targets
+from orchestrator.laws.targets import Target, steps_place, targets
 
 NAME = "hyperparameters"
 COLUMNS = ("params", "tokens", "loss", "learning_rate")
@@ -101,7 +102,7 @@ def fit_laws_through(
         status=Status.FAILED if not fitted else Status.WEAK if weaknesses else Status.OK,
         reason="; ".join(weaknesses),
         confidence=confidence,
-        valid=_valid(optima),
+        valid=valid_ranges(optima),
         runs_used=optima.runs,
         runs_excluded=selection.excluded,
         tables={
@@ -114,8 +115,25 @@ def fit_laws_through(
     )
 
 
+def held_out_excess(optima: OptimumFit) -> Floats:
+    """Excess log loss in each spaced cell of the settings that laws without its unit give it, (cells,).
+
+    NaN where some setting has no law.
+    """
+    kept = spaced_cells(optima)
+    errors = np.zeros((1, kept.size, len(optima.settings)))
+    places = np.full((kept.size, len(optima.settings)), np.nan)
+    for number, setting in enumerate(optima.settings):
+        for best in _fit_setting(optima, setting, kept, errors)[:1]:
+            rows = np.searchsorted(kept, best.target.cells[best.law.used])
+            places[rows, number] = best.law.predicted
+            if setting == "beta2":
+                places[:, number] = steps_place(optima, best.target.name, kept, places)
+    return excess(optima, kept, places)
+
+
 def _fit_settings(optima: OptimumFit, draws: int, rng: np.random.Generator) -> _Laws:
-    kept = _spaced(optima)
+    kept = spaced_cells(optima)
     errors = optima.places.errors(draws, rng)[:, kept]
     return _Laws(
         optima=optima,
@@ -123,8 +141,8 @@ def _fit_settings(optima: OptimumFit, draws: int, rng: np.random.Generator) -> _
     )
 
 
-def _spaced(optima: OptimumFit) -> Ints:
-    """Cells that enter the laws: of each scale the longest, and shorter ones at least SPACING apart."""
+def spaced_cells(optima: OptimumFit) -> Ints:
+    """Cells that enter laws of the settings: of each scale the longest, and shorter ones at least SPACING apart."""
     if not share_runs(optima.cells):
         return np.arange(len(optima.cells))
     kept: list[int] = []
@@ -221,20 +239,27 @@ def _form(fitted: Sequence[_Fitted]) -> str:
 
 
 def _weaknesses(optima: OptimumFit, fits: dict[str, list[_Fitted]]) -> list[str]:
-    words = [f"{name} made no difference within its tried range" for name in optima.flat]
-    scales = len({cell.scale for cell in optima.cells})
-    if scales < ENOUGH_SCALES:
-        words.append(f"{scales} scale{'s' * (scales > 1)}; {ENOUGH_SCALES} or more are wanted")
+    words = design_weaknesses(optima)
     for setting, forms in fits.items():
-        on_edge = sum(isinstance(optimum.settings[setting], Edge) for optimum in optima.optima)
-        if on_edge > MOST_EDGES * len(optima.optima):
-            words.append(f"{setting}: {on_edge} of {len(optima.optima)} optima lie on an edge of what was tried")
         if not forms:
             words.append(f"{setting}: optima inside the tried range at fewer than {LEAST_POINTS} scales; no law")
     return words
 
 
-def _valid(optima: OptimumFit) -> dict[str, tuple[float, float]]:
+def design_weaknesses(optima: OptimumFit) -> list[str]:
+    """Why no law through these optima is to be trusted: flat settings, few scales, optima on edges."""
+    words = [f"{name} made no difference within its tried range" for name in optima.flat]
+    scales = len({cell.scale for cell in optima.cells})
+    if scales < ENOUGH_SCALES:
+        words.append(f"{scales} scale{'s' * (scales > 1)}; {ENOUGH_SCALES} or more are wanted")
+    for setting in optima.settings:
+        on_edge = sum(isinstance(optimum.settings[setting], Edge) for optimum in optima.optima)
+        if on_edge > MOST_EDGES * len(optima.optima):
+            words.append(f"{setting}: {on_edge} of {len(optima.optima)} optima lie on an edge of what was tried")
+    return words
+
+
+def valid_ranges(optima: OptimumFit) -> dict[str, tuple[float, float]]:
     """Ranges of the cells' sizes and of the runs' settings."""
     values: dict[str, list[float]] = {
         "params": [cell.params for cell in optima.cells],

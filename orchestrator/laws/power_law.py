@@ -61,8 +61,9 @@ class Optima:
 class PowerLaw:
     """A fitted line: `terms` of ("params", "tokens"), coefficients (1 + terms), their covariance.
 
-    `weights` (1 + terms, n) maps errors of the optima to errors of the coefficients. `held_out` is the
-    root mean square error, in log units, of predicting each unit from the others.
+    `weights` (1 + terms, n) maps errors of the optima to errors of the coefficients. `predicted` (n,) is
+    what the law without a cell's unit says of it; `held_out` the root mean square of its error at known
+    optima, in log units.
     """
 
     terms: tuple[str, ...]
@@ -73,6 +74,7 @@ class PowerLaw:
     scatter: float
     inflation: float
     dof: float
+    predicted: Floats
     held_out: float
 
 
@@ -157,6 +159,7 @@ def _fit(data: Optima, terms: tuple[str, ...], used: Ints) -> PowerLaw:
     coefficients = weights @ value
     residual = value - centred @ coefficients
     known = data.edge[used] == 0
+    predicted = _predicted(centred, value, inverse, data.units[used])
     free = max(int(known.sum()) - centred.shape[1], 1)
     inflation = max(1.0, float(residual @ inverse @ residual) / free)
     back = np.eye(centred.shape[1])
@@ -170,7 +173,8 @@ def _fit(data: Optima, terms: tuple[str, ...], used: Ints) -> PowerLaw:
         scatter=scatter,
         inflation=inflation,
         dof=_degrees(data, terms, used),
-        held_out=_held_out(centred, value, inverse, np.where(known, data.units[used], -1)),
+        predicted=predicted,
+        held_out=_held_out(predicted - value, np.where(known, data.units[used], -1)),
     )
 
 
@@ -201,13 +205,19 @@ def _degrees(data: Optima, terms: tuple[str, ...], used: Ints) -> float:
     return float(max(units - between, 1))
 
 
-def _held_out(centred: Floats, value: Floats, inverse: Floats, units: Ints) -> float:
-    """Root mean square error over units, each predicted from a fit to the others; bounds have no unit (-1)."""
-    squares = []
-    for unit in np.unique(units[units >= 0]):
+def _predicted(centred: Floats, value: Floats, inverse: Floats, units: Ints) -> Floats:
+    """Each unit's values from a fit to the others, (n,)."""
+    predicted = np.empty(value.size)
+    for unit in np.unique(units):
         rest = units != unit
         design, weight = centred[rest], inverse[np.ix_(rest, rest)]
         information = design.T @ weight @ design
         solution = np.linalg.lstsq(information, design.T @ weight @ value[rest], rcond=None)[0]
-        squares.append(float(np.mean((value[~rest] - centred[~rest] @ solution) ** 2)))
+        predicted[~rest] = centred[~rest] @ solution
+    return predicted
+
+
+def _held_out(error: Floats, units: Ints) -> float:
+    """Root mean square over units of their errors; bounds have no unit (-1)."""
+    squares = [float(np.mean(error[units == unit] ** 2)) for unit in np.unique(units[units >= 0])]
     return math.sqrt(float(np.mean(squares)))

@@ -18,6 +18,17 @@ import numpy as np
 from scipy import sparse
 
 from orchestrator.laws.result import Floats
+from orchestrator.laws.surface_descent import (
+    LEAST_NOISE,
+    Errors,
+    Prior,
+    Untied,
+    degrees,
+    descend,
+    gram,
+    huber,
+    likely_errors,
+)
 from orchestrator.laws.surface_form import (
     Ints,
     Observations,
@@ -28,20 +39,13 @@ from orchestrator.laws.surface_form import (
     warp,
 )
 
-# Part of a run's excess log loss that the form may get wrong: the first to assume, and those to choose
-# from. Its lower end keeps far runs from deciding. Guesses.
-FIRST_MISFIT = 0.2
-MISFITS = (0.03, 0.05, 0.08, 0.12, 0.2, 0.3)
-# Where errors count linearly, in standard deviations (Huber 1964: 95 % efficient under normal errors).
-HUBER = 1.345
+FIRST_MISFIT = 0.2  # part of a run's excess that the form may get wrong, to begin with. A guess
 # Weak priors keep the fit on the ground where data are few, as standard deviations: the skew (measured
 # surfaces have 0 to 1), log curvature, centres in widths of the tried range, correlation of settings.
 SKEW_PRIOR = 0.7
 LOG_CURVATURE_PRIOR = 2.0
 CENTRE_PRIOR = 2.0
-ROUNDS = 60
-LEAST_NOISE = 1e-6
-TOLERANCE = 1e-7
+UNTIED = Untied()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,53 +90,14 @@ class Surface:
         return np.asarray(np.sqrt(np.diag(self.covariance)[: self.floor.size]))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Errors:
-    """Standard deviation of a run's log loss around the form: noise at the optimum, misfit of its excess."""
-
-    noise: float
-    misfit: float
-
-    def spread(self, excess: Floats) -> Floats:
-        return np.asarray(np.sqrt(self.noise**2 + (self.misfit * excess) ** 2))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Prior:
-    mean: Floats
-    precision: Floats
-
-
 def fit_surface(data: Observations) -> Surface:
     """Fit floors, centres, curvature and skew together; then the errors' size, and all again."""
     theta = _start(data)
     prior = _prior(data, theta)
     first = max(float(np.median(np.abs(data.log_loss - theta[data.cell]))) / 4, LEAST_NOISE)
-    theta, errors = _descend(data, theta, prior, _Errors(noise=first, misfit=FIRST_MISFIT))
-    theta, errors = _descend(data, theta, prior, _likely_errors(data, theta))
+    theta, errors = descend(data, theta, UNTIED, prior, Errors(noise=first, misfit=FIRST_MISFIT))
+    theta, errors = descend(data, theta, UNTIED, prior, likely_errors(data, theta, UNTIED))
     return _surface(data, theta, prior, errors)
-
-
-def _descend(data: Observations, theta: Floats, prior: _Prior, errors: _Errors) -> tuple[Floats, _Errors]:
-    """Levenberg-Marquardt; the noise is estimated again after each step that helped."""
-    damping = 1e-2
-    normal, gradient, cost = _normal_equations(data, theta, prior, errors)
-    for _ in range(ROUNDS):
-        step = np.linalg.solve(normal + damping * np.diag(np.diag(normal)), -gradient)
-        worse = _normal_equations(data, theta + step, prior, errors)[2]
-        if worse > cost:
-            damping *= 5
-            if damping > 1e8:
-                break
-            continue
-        settled = cost - worse < TOLERANCE * (1 + abs(cost))
-        theta, damping = theta + step, max(damping / 5, 1e-10)
-        fresh = _Errors(noise=_noise(data, theta, errors.misfit), misfit=errors.misfit)
-        if settled and abs(np.log(fresh.noise / errors.noise)) < 1e-3:
-            break
-        errors = fresh
-        normal, gradient, cost = _normal_equations(data, theta, prior, errors)
-    return theta, errors
 
 
 def _start(data: Observations) -> Floats:
@@ -154,7 +119,7 @@ def _start(data: Observations) -> Floats:
     return np.concatenate([floor, centre.ravel(), pooled])
 
 
-def _prior(data: Observations, start: Floats) -> _Prior:
+def _prior(data: Observations, start: Floats) -> Prior:
     cells, settings = data.cells, data.settings
     ranges = np.ptp(data.coordinates, axis=0) + 1e-9
     middle = (data.coordinates.max(axis=0) + data.coordinates.min(axis=0)) / 2
@@ -173,69 +138,17 @@ def _prior(data: Observations, start: Floats) -> _Prior:
             [1 / SKEW_PRIOR**2],
         ]
     )
-    return _Prior(mean=mean, precision=precision)
+    return Prior(mean=mean, precision=precision)
 
 
-def _huber(standardised: Floats) -> tuple[Floats, Floats]:
-    """Huber's loss and weight."""
-    size = np.abs(standardised)
-    loss = np.where(size <= HUBER, 0.5 * size**2, HUBER * (size - 0.5 * HUBER))
-    return loss, HUBER / np.maximum(size, HUBER)
-
-
-def _normal_equations(
-    data: Observations, theta: Floats, prior: _Prior, errors: _Errors
-) -> tuple[Floats, Floats, float]:
-    """Gauss-Newton matrix, gradient and cost in units of noise."""
-    excess = predicted_excess(data, theta)
-    spread = errors.spread(excess)
-    residual = (theta[data.cell] + excess - data.log_loss) / spread
-    loss, weight = _huber(residual)
-    jacobian = sparse.diags_array(1 / spread) @ jacobian_of(data, theta)
-    away = theta - prior.mean
-    normal = (jacobian.T @ (sparse.diags_array(weight) @ jacobian)).toarray() + np.diag(prior.precision)
-    gradient = jacobian.T @ (weight * residual) + prior.precision * away
-    cost = float(loss.sum() + np.log(spread / errors.noise).sum() + 0.5 * (prior.precision * away**2).sum())
-    return np.asarray(normal), np.asarray(gradient), cost
-
-
-def _degrees(data: Observations) -> float:
-    return max(float(data.log_loss.size - data.cells * (1 + data.settings) - pooled_size(data.settings)), 1.0)
-
-
-def _noise(data: Observations, theta: Floats, misfit: float) -> float:
-    """Robust standard deviation at the optimum, by the parameters spent (at least LEAST_NOISE)."""
-    excess = predicted_excess(data, theta)
-    residual = data.log_loss - theta[data.cell] - excess
-    noise = float(np.std(residual)) + LEAST_NOISE
-    for _ in range(20):
-        spread = _Errors(noise=noise, misfit=misfit).spread(excess)
-        clipped = np.clip(residual / spread, -2 * HUBER, 2 * HUBER)
-        noise = max(noise * float(np.sqrt((clipped**2).sum() / _degrees(data))), LEAST_NOISE)
-    return noise
-
-
-def _likely_errors(data: Observations, theta: Floats) -> _Errors:
-    """The noise and misfit under which the residuals are most likely."""
-    excess = predicted_excess(data, theta)
-    residual = (data.log_loss - theta[data.cell] - excess) * np.sqrt(data.log_loss.size / _degrees(data))
-    choices = [_Errors(noise=_noise(data, theta, misfit), misfit=misfit) for misfit in MISFITS]
-
-    def unlikely(errors: _Errors) -> float:
-        spread = errors.spread(excess)
-        return float((_huber(residual / spread)[0] + np.log(spread)).sum())
-
-    return min(choices, key=unlikely)
-
-
-def _surface(data: Observations, theta: Floats, prior: _Prior, errors: _Errors) -> Surface:
+def _surface(data: Observations, theta: Floats, prior: Prior, errors: Errors) -> Surface:
     cells, settings = data.cells, data.settings
     excess = predicted_excess(data, theta)
     spread = errors.spread(excess)
     residual = (data.log_loss - theta[data.cell] - excess) / spread
-    weight = _huber(residual)[1]
-    rows = sparse.diags_array(np.sqrt(weight) / spread) @ jacobian_of(data, theta)
-    own = (rows.T @ rows).toarray()
+    weight = huber(residual)[1]
+    rows = jacobian_of(data, theta, np.sqrt(weight) / spread)
+    own = gram(rows)
     inverse = np.linalg.inv(own + np.diag(prior.precision))
     shared = _shared_part(np.sqrt(weight) * residual, data.run)
     sums = sparse.csr_array((np.ones(data.run.size), (data.run, np.arange(data.run.size)))) @ rows
@@ -253,7 +166,7 @@ def _surface(data: Observations, theta: Floats, prior: _Prior, errors: _Errors) 
         noise=errors.noise,
         misfit=errors.misfit,
         shared=shared,
-        dof=_degrees(data),
+        dof=degrees(data, theta),
     )
 
 

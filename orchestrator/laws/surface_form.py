@@ -7,6 +7,7 @@ its part below the diagonal row by row, the skew. See `surface` for the formula.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +20,16 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Observations:
-    """Runs: coordinates (n, k), learning rate first; log loss (n,); numbers of cell and run (n,)."""
+    """Runs: coordinates (n, k), learning rate first; log loss (n,); numbers of cell and run (n,).
+
+    `stretch` (n,) says how many times steeper than the pooled one the surface of the run's cell is.
+    """
 
     coordinates: Floats
     log_loss: Floats
     cell: Ints
     run: Ints
+    stretch: Floats | float = 1.0
 
     @property
     def cells(self) -> int:
@@ -42,10 +47,17 @@ def pooled_size(settings: int) -> int:
     return settings + settings * (settings - 1) // 2 + 1
 
 
+@cache
+def _below(settings: int) -> tuple[Ints, Ints]:
+    """Where a lower triangular matrix has numbers below its diagonal."""
+    rows, columns = np.tril_indices(settings, -1)
+    return rows, columns
+
+
 def factor_of(pooled: Floats, settings: int) -> Floats:
     """L, lower triangular, from the shared parameters."""
     lower = np.diag(np.exp(pooled[:settings]))
-    lower[np.tril_indices(settings, -1)] = pooled[settings:-1]
+    lower[_below(settings)] = pooled[settings:-1]
     return np.asarray(lower)
 
 
@@ -73,11 +85,11 @@ def predicted_excess(data: Observations, theta: Floats) -> Floats:
     centre = theta[cells : cells + cells * settings].reshape(cells, settings)
     warped = data.coordinates - centre[data.cell]
     warped[:, 0] = warp(warped[:, 0], float(pooled[-1]))
-    return np.asarray(0.5 * ((warped @ factor_of(pooled, settings)) ** 2).sum(axis=1))
+    return np.asarray(data.stretch * 0.5 * ((warped @ factor_of(pooled, settings)) ** 2).sum(axis=1))
 
 
-def jacobian_of(data: Observations, theta: Floats) -> sparse.csr_array:
-    """d(predicted log loss) / d(theta), (n, parameters)."""
+def jacobian_of(data: Observations, theta: Floats, scale: Floats) -> sparse.csr_array:
+    """d(predicted log loss) / d(theta) with each row times `scale` (n,), (n, parameters)."""
     cells, settings, count = data.cells, data.settings, data.log_loss.size
     pooled = theta[-pooled_size(settings) :]
     factor, skew = factor_of(pooled, settings), float(pooled[-1])
@@ -86,7 +98,7 @@ def jacobian_of(data: Observations, theta: Floats) -> sparse.csr_array:
     warped[:, 0] = warp(warped[:, 0], skew)
     projected = warped @ factor
     slope = projected @ factor.T
-    rows, columns = np.tril_indices(settings, -1)
+    rows, columns = _below(settings)
     blocks = [
         np.ones((count, 1)),
         -slope * np.column_stack([by_offset, np.ones((count, settings - 1))]),
@@ -103,5 +115,7 @@ def jacobian_of(data: Observations, theta: Floats) -> sparse.csr_array:
         ]
     )
     values = np.column_stack(blocks)
-    owners = np.repeat(np.arange(count), values.shape[1])
-    return sparse.csr_array((values.ravel(), (owners, places.ravel())), shape=(count, theta.size))
+    values[:, 1:] *= np.reshape(data.stretch, (-1, 1))
+    values *= scale[:, None]
+    starts = np.arange(count + 1) * values.shape[1]
+    return sparse.csr_array((values.ravel(), places.ravel(), starts), shape=(count, theta.size))

@@ -45,6 +45,16 @@ def targets(optima: OptimumFit, setting: str, kept: Ints, errors: Floats) -> lis
     return [_half_life(optima, own, errors), _one_minus(own)]
 
 
+def steps_place(optima: OptimumFit, law: str, cells: Ints, places: Floats) -> Floats:
+    """The last column of `places` (cells, settings), as the law named has it, in log half-lives in steps."""
+    value = places[:, -1]
+    if law == "one_minus_beta2":
+        return np.log(-math.log(2) / np.log1p(-np.minimum(np.exp(value), 1 - 1e-12)))
+    known = "batch_tokens" in optima.settings
+    batch = places[:, optima.settings.index("batch_tokens")] if known else _usual_batch(optima, cells)
+    return np.asarray(value - batch)
+
+
 def _one_minus(steps: Target) -> Target:
     """log(1 - beta2) from the logarithm of the half-life in steps, errors by its slope."""
     half_life = np.exp(steps.value)
@@ -63,8 +73,7 @@ def _one_minus(steps: Target) -> Target:
 def _half_life(optima: OptimumFit, steps: Target, errors: Floats) -> Target:
     """The half-life in tokens: steps times the cell's best batch (its usual one where batch was not fitted)."""
     if "batch_tokens" not in optima.settings:
-        batch = [np.median([math.log(run.batch_tokens or 1.0) for run in optima.cells[n].runs]) for n in steps.cells]
-        value, covariance, noise = steps.value + np.array(batch), steps.covariance, steps.errors
+        value, covariance, noise = steps.value + _usual_batch(optima, steps.cells), steps.covariance, steps.errors
         return Target(
             name="beta2_half_life", value=value, covariance=covariance, edge=steps.edge, errors=noise, cells=steps.cells
         )
@@ -79,6 +88,11 @@ def _half_life(optima: OptimumFit, steps: Target, errors: Floats) -> Target:
         errors=(steps.errors + errors[:, :, index])[:, rows],
         cells=cells,
     )
+
+
+def _usual_batch(optima: OptimumFit, cells: Ints) -> Floats:
+    """Log of the batch that a cell's runs usually had, where it is no setting."""
+    return np.array([np.median([math.log(run.batch_tokens or 1.0) for run in optima.cells[n].runs]) for n in cells])
 
 
 def _sum_covariance(optima: OptimumFit, cells: Ints, batch: int) -> Floats:

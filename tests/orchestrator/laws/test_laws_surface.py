@@ -47,7 +47,7 @@ def test_derivatives_are_right():
     numeric = np.column_stack(
         [(predicted(theta + step * unit) - predicted(theta - step * unit)) / (2 * step) for unit in np.eye(theta.size)]
     )
-    assert jacobian_of(data, theta).toarray() == pytest.approx(numeric, abs=1e-6)
+    assert jacobian_of(data, theta, np.ones(data.log_loss.size)).toarray() == pytest.approx(numeric, abs=1e-6)
     assert pooled_size(2) == 4
 
 
