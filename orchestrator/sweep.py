@@ -217,7 +217,7 @@ class Sweep:
 
     def _adopt(self, search: Search, proposal: Proposal) -> Trial:
         """Record a proposal. An equal key is never trained twice: a repeated point gets another seed."""
-        search.space.validate(proposal.settings)
+        search.widest.validate(proposal.settings)
         seed = self.plan.seed
         while (key := self._key(search, proposal.settings, seed)) in self.trials:
             seed += 1

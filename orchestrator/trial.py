@@ -49,6 +49,9 @@ class Reason(StrEnum):
     MODEL = "model"  # the sampler's model of the losses measured so far
     SAMPLER = "sampler"  # a sampler that learns nothing (random, grid)
     PREDICTED = "law optimum"  # what the laws of the smaller scales predict
+    REFINE = "refine"  # the optimum by laws and the cell's own runs, or what tells most about it
+    EDGE = "probe edge"  # the same, where the optimum seems to lie beyond what may be tried
+    FALLBACK = "fallback"  # a search without the laws, which the cell contradicts
     REPLICATE = "replicate"  # the best settings again with another seed
 
 

@@ -18,6 +18,8 @@ from search_spaces.space import SearchSpace
 # enter a law (design), so more would only cost time.
 FIRST_EVALUATION = 1 / 64
 POINTS_PER_DOUBLING = 3
+# Part of an axis by which it may be widened at both ends. A guess: a factor of 3 for three decades of rates.
+WIDENING = 1 / 6
 
 
 class Schedule(StrEnum):
@@ -79,6 +81,14 @@ class Search:
     def planned_trials(self) -> int:
         """Proposed ones and replicates."""
         return self.trials + self.seeds - 1
+
+    @property
+    def widest(self) -> SearchSpace:
+        """How far a sampler may go beyond the space, where the optimum is pressed against its edge.
+
+        The batch is not widened: horizons and evaluation points are multiples of its largest.
+        """
+        return self.space.widen(("learning_rate", "beta2"), WIDENING)
 
     @property
     def quantum(self) -> int:

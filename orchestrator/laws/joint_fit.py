@@ -14,7 +14,7 @@ from orchestrator.laws.resample import unit_indices
 from orchestrator.laws.result import Floats
 from orchestrator.laws.selection import CellRuns, share_runs
 from orchestrator.laws.surface import LOG_CURVATURE_PRIOR, SKEW_PRIOR
-from orchestrator.laws.surface_descent import Errors, Prior, descend, likely_errors
+from orchestrator.laws.surface_descent import Errors, Prior, descend, likely_errors, robust_noise
 from orchestrator.laws.surface_form import Ints, Observations, factor_of
 from orchestrator.laws.varpro import SumOfPowers, VariableProjection
 
@@ -136,13 +136,13 @@ def fit_form(data: JointData, form: Form, used: Ints, start: JointFit | None = N
     tie = JointTie(form, data.settings, data.sizes[used], data.usual_batch[used])
     runs = _observations(data, form, used)
     free = _first(data, tie, form, used) if start is None else _again(start, used)
-    prior = _prior(tie, free, len(data.settings))
+    prior, renew = _prior(tie, free, len(data.settings)), robust_noise(runs, tie)
     if start is not None:
-        free, errors = descend(runs, free, tie, prior, start.errors)
+        free, errors = descend(runs, free, tie, prior, start.errors, renew=renew)
         return JointFit(form=form, tie=tie, free=free, errors=errors, used=used)
     surface = data.optima.surface
-    free, _ = descend(runs, free, tie, prior, Errors(noise=3 * surface.noise, misfit=surface.misfit))
-    free, errors = descend(runs, free, tie, prior, likely_errors(runs, free, tie))
+    free, _ = descend(runs, free, tie, prior, Errors(noise=3 * surface.noise, misfit=surface.misfit), renew=renew)
+    free, errors = descend(runs, free, tie, prior, likely_errors(runs, free, tie), renew=renew)
     return JointFit(form=form, tie=tie, free=free, errors=errors, used=used)
 
 

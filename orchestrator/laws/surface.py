@@ -28,6 +28,7 @@ from orchestrator.laws.surface_descent import (
     gram,
     huber,
     likely_errors,
+    robust_noise,
 )
 from orchestrator.laws.surface_form import (
     Ints,
@@ -95,8 +96,9 @@ def fit_surface(data: Observations) -> Surface:
     theta = _start(data)
     prior = _prior(data, theta)
     first = max(float(np.median(np.abs(data.log_loss - theta[data.cell]))) / 4, LEAST_NOISE)
-    theta, errors = descend(data, theta, UNTIED, prior, Errors(noise=first, misfit=FIRST_MISFIT))
-    theta, errors = descend(data, theta, UNTIED, prior, likely_errors(data, theta, UNTIED))
+    renew = robust_noise(data, UNTIED)
+    theta, errors = descend(data, theta, UNTIED, prior, Errors(noise=first, misfit=FIRST_MISFIT), renew=renew)
+    theta, errors = descend(data, theta, UNTIED, prior, likely_errors(data, theta, UNTIED), renew=renew)
     return _surface(data, theta, prior, errors)
 
 

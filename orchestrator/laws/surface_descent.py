@@ -7,6 +7,7 @@ centres), `Tie` expands the free ones to the surface's and gives the slopes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,6 +35,21 @@ class Tie(Protocol):
 
     def through(self, free: Floats, jacobian: sparse.csr_array) -> sparse.csr_array | Floats:
         """Slopes by the free parameters from those by theta, (n, theta)."""
+
+
+class Linear:
+    """Theta = matrix @ free + offset."""
+
+    def __init__(self, matrix: Floats, offset: Floats) -> None:
+        self._matrix, self._offset = matrix, offset
+
+    def expand(self, free: Floats) -> Floats:
+        """The surface's theta."""
+        return np.asarray(self._matrix @ free + self._offset)
+
+    def through(self, free: Floats, jacobian: sparse.csr_array) -> sparse.csr_array | Floats:
+        """Slopes by the free parameters, dense."""
+        return np.asarray(jacobian @ self._matrix)
 
 
 class Untied:
@@ -75,8 +91,24 @@ def huber(standardised: Floats) -> tuple[Floats, Floats]:
     return loss, HUBER / np.maximum(size, HUBER)
 
 
-def descend(data: Observations, free: Floats, tie: Tie, prior: Prior, errors: Errors) -> tuple[Floats, Errors]:
-    """The free parameters at the minimum; the noise is estimated again after each step that helped."""
+# The errors to go on with, from the free parameters and the errors so far.
+Renew = Callable[[Floats, Errors], Errors]
+
+
+def keep_errors(_free: Floats, errors: Errors) -> Errors:
+    """Goes on with the same errors."""
+    return errors
+
+
+def robust_noise(data: Observations, tie: Tie) -> Renew:
+    """Estimates the noise again, by the parameters spent."""
+    return lambda free, errors: Errors(noise=noise_at(data, free, tie, errors.misfit), misfit=errors.misfit)
+
+
+def descend(
+    data: Observations, free: Floats, tie: Tie, prior: Prior, errors: Errors, *, renew: Renew
+) -> tuple[Floats, Errors]:
+    """The free parameters at the minimum; the errors are renewed after each step that helped."""
     damping = 1e-2
     normal, gradient, cost = normal_equations(data, free, tie, prior, errors)
     for _ in range(ROUNDS):
@@ -89,7 +121,7 @@ def descend(data: Observations, free: Floats, tie: Tie, prior: Prior, errors: Er
             continue
         settled = cost - worse < TOLERANCE * (1 + abs(cost))
         free, damping = free + step, max(damping / 5, 1e-10)
-        fresh = Errors(noise=noise_at(data, free, tie, errors.misfit), misfit=errors.misfit)
+        fresh = renew(free, errors)
         if settled and abs(np.log(fresh.noise / errors.noise)) < 1e-3:
             break
         errors = fresh

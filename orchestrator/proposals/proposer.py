@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from orchestrator.proposals.coordinates import distributions, to_params, to_settings
 from orchestrator.proposals.grid import grid_point
+from orchestrator.proposals.guided import GuidedSearches
 from orchestrator.proposals.samplers import START_UP_TRIALS, SamplerName, model_sampler, sampler_name
 from orchestrator.trial import Proposal, Reason, Trial
 from search_spaces.errors import InputError
@@ -37,6 +38,7 @@ class OptunaProposer:
         self._name = sampler_name(sampler)
         self._seed = seed
         self._trials: dict[tuple[str, int], dict[str, Trial]] = {}
+        self._guided = GuidedSearches(seed=seed)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def ask(self, search: Search, number: int, neighbour_best: HyperParameters | None) -> Proposal:
@@ -47,6 +49,8 @@ class OptunaProposer:
             return Proposal(settings=grid_point(search, _asked(history)), reason=Reason.SAMPLER)
         if self._name is SamplerName.RANDOM:
             return self._drawn(search, number, Reason.SAMPLER)
+        if self._name is SamplerName.LAW_GUIDED and (guided := self._guided.ask(search, history)) is not None:
+            return guided
         if len(history) < START_UP_TRIALS:
             return self._start_up(search, number, neighbour_best)
         return self._drawn(search, number, Reason.MODEL if self._has_model(history) else Reason.START_UP)
@@ -57,10 +61,12 @@ class OptunaProposer:
 
     def tell(self, trial: Trial, search: Search) -> None:
         """The trial ended: replaces what was known of it."""
+        self._guided.learn(trial, search)
         self._trials.setdefault(_place(search), {})[trial.key] = trial
 
     def restore(self, trial: Trial, search: Search) -> None:
         """A trial of an earlier process, in whatever state it was left."""
+        self._guided.learn(trial, search)
         self._trials.setdefault(_place(search), {})[trial.key] = trial
 
     def study(self, search: Search) -> optuna.Study:

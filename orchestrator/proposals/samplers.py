@@ -20,6 +20,7 @@ CMA_POPULATION = 7
 class SamplerName(StrEnum):
     """The samplers that a sweep file may name."""
 
+    LAW_GUIDED = "law-guided"
     TPE = "tpe"
     GP = "gp"
     CMAES = "cmaes"
@@ -53,7 +54,7 @@ def model_sampler(name: SamplerName, seed: int) -> BaseSampler:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if name is SamplerName.TPE:
             return TPESampler(seed=seed, n_startup_trials=1, multivariate=True, constant_liar=True)
-        if name is SamplerName.GP:
+        if name in {SamplerName.GP, SamplerName.LAW_GUIDED}:  # the laws' own search until they know enough
             return GPSampler(seed=seed, n_startup_trials=1, independent_sampler=RandomSampler(seed=seed))
         if name is SamplerName.CMAES:
             return CmaEsSampler(seed=seed, n_startup_trials=1, popsize=CMA_POPULATION, warn_independent_sampling=False)
