@@ -20,7 +20,7 @@ from orchestrator.laws.result import Floats
 from orchestrator.laws.selection import CellRuns, group_cells, select
 from orchestrator.laws.surface import LOG_CURVATURE_PRIOR, SKEW_PRIOR
 from orchestrator.laws.surface_descent import Errors, Linear, Prior, descend, huber, keep_errors, normal_equations
-from orchestrator.laws.surface_form import Observations, factor_of, pooled_size, predicted_excess
+from orchestrator.laws.surface_form import Observations, factor_of, jacobian_of, pooled_size, predicted_excess
 
 # Exponents in params and tokens: mean and standard deviation over published laws (learning rate: Porian
 # et al. 2024, Step Law 2025, Bjorck et al. 2024, DeepSeek 2024; batch: the first two, Power Lines 2025;
@@ -39,6 +39,7 @@ CURVATURE = 0.01
 # Relative noise of a run before it is known, and for how many runs that counts. Guesses.
 NOISE, NOISE_RUNS = 0.002, 4.0
 MISFIT = 0.15  # part of a run's excess that the form may get wrong. A guess
+UNKNOWN_FLOOR = 10.0  # standard deviation of log loss where nothing was measured
 BEST_RUNS = 40  # of each cell count; more would only cost time
 ROUNDS = 4
 
@@ -83,13 +84,18 @@ class Guide:
 
 def fit_guide(records: Sequence[RunRecord], settings: Sequence[str]) -> Guide | None:
     """The hierarchy over these runs; None where no cell has as many runs as a surface has parameters."""
+    cells = guiding_cells(records, settings)
+    if max((len(cell.runs) for cell in cells), default=0) < len(settings) + 2:
+        return None
+    return Hierarchy(cells, settings).fit().guide
+
+
+def guiding_cells(records: Sequence[RunRecord], settings: Sequence[str]) -> list[CellRuns]:
+    """The cells of the completed runs that have all settings, each with its best runs."""
     usable = [record for record in records if record.status == "completed" and _complete(record, settings)]
     if not usable:
-        return None
-    cells = [_best(cell) for cell in group_cells(select(usable, ("params", "tokens", "loss"), law="the guide"))]
-    if max(len(cell.runs) for cell in cells) < len(settings) + 2:
-        return None
-    return _Hierarchy(tuple(cells), tuple(settings)).fit()
+        return []
+    return [_best(cell) for cell in group_cells(select(usable, ("params", "tokens", "loss"), law="the guide"))]
 
 
 def _complete(record: RunRecord, settings: Sequence[str]) -> bool:
@@ -115,85 +121,120 @@ def _to_steps(settings: Sequence[str]) -> Floats:
     return matrix
 
 
-class _Hierarchy:
-    """Free: floors (cells,), coefficients (settings * 3,), deviations (cells * settings,), what is shared."""
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A fitted hierarchy: the guide, all free parameters, and their precision."""
 
-    def __init__(self, cells: tuple[CellRuns, ...], settings: tuple[str, ...]) -> None:
-        self._settings, self._count, k = settings, len(cells), len(settings)
+    guide: Guide
+    free: Floats
+    precision: Floats
+
+
+class Hierarchy:
+    """Free: floors (cells,), coefficients (settings * 3,), deviations (cells * settings,), what is shared.
+
+    `planned` are sizes (params, tokens) of cells without runs, which come after the measured ones.
+    """
+
+    def __init__(
+        self, cells: Sequence[CellRuns], settings: Sequence[str], planned: Sequence[tuple[float, float]] = ()
+    ) -> None:
+        self.settings, k = tuple(settings), len(settings)
         runs = [(number, run) for number, cell in enumerate(cells) for run in cell.runs]
-        params, tokens = [cell.params for cell in cells], [cell.tokens for cell in cells]
-        self._middle = np.log(np.column_stack([params, tokens])).mean(axis=0)
+        self.sizes = [(cell.params, cell.tokens) for cell in cells] + list(planned)
+        self._measured, count = len(cells), len(cells) + len(planned)
+        self._middle = np.log(self.sizes).mean(axis=0)
         self._data = Observations(
             coordinates=np.array([[coordinate(run, name) for name in settings] for _, run in runs]),
             log_loss=np.log([run.loss or math.nan for _, run in runs]),
             cell=np.array([number for number, _ in runs]),
             run=np.arange(len(runs)),
+            total=count,
         )
-        floors, coefficients, shared = self._count, 3 * k, pooled_size(k)
-        self._parts = np.cumsum([0, floors, coefficients, self._count * k, shared])
-        matrix = np.zeros((floors + self._count * k + shared, self._parts[-1]))
+        floors, coefficients, shared = count, 3 * k, pooled_size(k)
+        self._parts = np.cumsum([0, floors, coefficients, count * k, shared])
+        matrix = np.zeros((floors + count * k + shared, self._parts[-1]))
         matrix[:floors, :floors] = np.eye(floors)
-        sizes = _sizes(params, tokens, self._middle)
-        for cell in range(self._count):
+        for cell, size in enumerate(self.sizes):
             rows = floors + cell * k + np.arange(k)
-            design = np.kron(np.eye(k), sizes[[cell]])
-            matrix[rows, self._parts[1] : self._parts[2]] = _to_steps(settings) @ design
+            design = np.kron(np.eye(k), _sizes([size[0]], [size[1]], self._middle))
+            matrix[rows, self._parts[1] : self._parts[2]] = _to_steps(self.settings) @ design
             places = self._parts[2] + cell * k
-            matrix[rows, places : places + k] = _to_steps(settings)
+            matrix[rows, places : places + k] = _to_steps(self.settings)
         matrix[-shared:, -shared:] = np.eye(shared)
-        self._tie = Linear(matrix, np.zeros(matrix.shape[0]))
+        self.tie = Linear(matrix, np.zeros(matrix.shape[0]))
 
-    def fit(self) -> Guide:
+    def fit(self) -> Fitted:
         """Alternate between the surface and the sizes of noise and deviations."""
-        k = len(self._settings)
-        deviation: Floats = np.full(k, DEVIATION)
+        deviation: Floats = np.full(len(self.settings), DEVIATION)
         errors = Errors(noise=NOISE, misfit=MISFIT)
         free = self._start()
         for _ in range(ROUNDS):
             prior = self._prior(deviation)
-            free, _ = descend(self._data, free, self._tie, prior, errors, renew=keep_errors)
-            normal = normal_equations(self._data, free, self._tie, prior, errors)[0]
+            free, _ = descend(self._data, free, self.tie, prior, errors, renew=keep_errors)
+            normal = normal_equations(self._data, free, self.tie, prior, errors)[0]
             covariance: Floats = np.asarray(np.linalg.inv(normal))
             deviation = self._deviation(free, covariance)
             errors = Errors(noise=self._noise(free, errors, normal, prior), misfit=MISFIT)
         laws = slice(self._parts[1], self._parts[2])
-        return Guide(
-            settings=self._settings,
+        guide = Guide(
+            settings=self.settings,
             middle=self._middle,
             coefficients=free[laws],
             covariance=covariance[laws, laws],
             deviation=deviation,
             pooled=free[self._parts[3] :],
             errors=errors,
-            cells=self._count,
+            cells=self._measured,
         )
+        return Fitted(guide=guide, free=free, precision=normal)
+
+    def rows(self, fitted: Fitted, cell: int, places: Floats) -> Floats:
+        """Slopes of log loss by the free parameters at places (n, k) of a cell, in units of a run's error."""
+        data = Observations(
+            coordinates=places,
+            log_loss=np.zeros(len(places)),
+            cell=np.full(len(places), cell),
+            run=np.arange(len(places)),
+            total=len(self.sizes),
+        )
+        theta = self.tie.expand(fitted.free)
+        spread = fitted.guide.errors.spread(predicted_excess(data, theta))
+        return np.asarray(self.tie.through(fitted.free, jacobian_of(data, theta, 1 / spread)))
+
+    def centre_rows(self, cell: int) -> Floats:
+        """Turns the free parameters into a cell's floor and centre, (1 + k, parameters)."""
+        k, count = len(self.settings), len(self.sizes)
+        places = [cell, *(count + cell * k + np.arange(k))]
+        return self.tie.matrix[places]
 
     def _start(self) -> Floats:
         """Floors at the minima, levels at the mean of the cells' best runs, published exponents."""
-        data, k = self._data, len(self._settings)
-        first = np.array([np.flatnonzero(data.cell == cell)[0] for cell in range(self._count)])
+        data, k = self._data, len(self.settings)
+        first = np.array([np.flatnonzero(data.cell == cell)[0] for cell in range(self._measured)])
         free = self._prior_mean()
-        free[: self._parts[1]] = data.log_loss[first]
+        free[: self._measured] = data.log_loss[first]
         best = data.coordinates[first].mean(axis=0)
-        free[self._parts[1] : self._parts[2] : 3] = np.linalg.solve(_to_steps(self._settings), best)
+        free[self._parts[1] : self._parts[2] : 3] = np.linalg.solve(_to_steps(self.settings), best)
         free[self._parts[3] : self._parts[3] + k] = 0.5 * math.log(CURVATURE)
         return free
 
     def _prior_mean(self) -> Floats:
         mean = np.zeros(self._parts[-1])
         laws = mean[self._parts[1] : self._parts[2]].reshape(-1, 3)
-        laws[:, 1:] = [[each[0] for each in EXPONENTS[name]] for name in self._settings]
+        laws[:, 1:] = [[each[0] for each in EXPONENTS[name]] for name in self.settings]
         return mean
 
     def _prior(self, deviation: Floats) -> Prior:
-        k = len(self._settings)
+        k = len(self.settings)
         mean = self._start()
         mean[: self._parts[1]] = 0.0
         spread = np.full(mean.size, np.inf)
+        spread[self._measured : self._parts[1]] = UNKNOWN_FLOOR
         laws = spread[self._parts[1] : self._parts[2]].reshape(-1, 3)
         laws[:, 0] = LEVEL_PRIOR
-        laws[:, 1:] = [[each[1] for each in EXPONENTS[name]] for name in self._settings]
-        spread[self._parts[2] : self._parts[3]] = np.tile(deviation, self._count)
+        laws[:, 1:] = [[each[1] for each in EXPONENTS[name]] for name in self.settings]
+        spread[self._parts[2] : self._parts[3]] = np.tile(deviation, len(self.sizes))
         shared = spread[self._parts[3] :]
         shared[:k] = LOG_CURVATURE_PRIOR / 2
         shared[k:-1] = math.sqrt(CURVATURE)
@@ -202,15 +243,15 @@ class _Hierarchy:
 
     def _deviation(self, free: Floats, covariance: Floats) -> Floats:
         """Of each setting: what the cells' deviations and their own errors say, and the guess for some cells."""
-        part = slice(self._parts[2], self._parts[3])
-        squares = (free[part] ** 2 + np.diag(covariance)[part]).reshape(self._count, -1).sum(axis=0)
-        pooled = (squares + DEVIATION_CELLS * DEVIATION**2) / (self._count + DEVIATION_CELLS)
+        part = slice(self._parts[2], self._parts[2] + self._measured * len(self.settings))
+        squares = (free[part] ** 2 + np.diag(covariance)[part]).reshape(self._measured, -1).sum(axis=0)
+        pooled = (squares + DEVIATION_CELLS * DEVIATION**2) / (self._measured + DEVIATION_CELLS)
         return np.asarray(np.sqrt(pooled))
 
     def _noise(self, free: Floats, errors: Errors, normal: Floats, prior: Prior) -> float:
         """By the parameters that the runs, not the priors, determine."""
         data = self._data
-        theta = self._tie.expand(free)
+        theta = self.tie.expand(free)
         excess = predicted_excess(data, theta)
         spread = errors.spread(excess)
         residual = (theta[data.cell] + excess - data.log_loss) / spread

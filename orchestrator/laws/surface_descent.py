@@ -41,15 +41,15 @@ class Linear:
     """Theta = matrix @ free + offset."""
 
     def __init__(self, matrix: Floats, offset: Floats) -> None:
-        self._matrix, self._offset = matrix, offset
+        self.matrix, self._offset = matrix, offset
 
     def expand(self, free: Floats) -> Floats:
         """The surface's theta."""
-        return np.asarray(self._matrix @ free + self._offset)
+        return np.asarray(self.matrix @ free + self._offset)
 
     def through(self, free: Floats, jacobian: sparse.csr_array) -> sparse.csr_array | Floats:
         """Slopes by the free parameters, dense."""
-        return np.asarray(jacobian @ self._matrix)
+        return np.asarray(jacobian @ self.matrix)
 
 
 class Untied:

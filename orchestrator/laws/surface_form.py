@@ -22,7 +22,8 @@ Ints = npt.NDArray[np.int64]
 class Observations:
     """Runs: coordinates (n, k), learning rate first; log loss (n,); numbers of cell and run (n,).
 
-    `stretch` (n,) says how many times steeper than the pooled one the surface of the run's cell is.
+    `stretch` (n,) says how many times steeper than the pooled one the surface of the run's cell is;
+    `total` is the number of cells where the last ones have no runs.
     """
 
     coordinates: Floats
@@ -30,11 +31,12 @@ class Observations:
     cell: Ints
     run: Ints
     stretch: Floats | float = 1.0
+    total: int | None = None
 
     @property
     def cells(self) -> int:
-        """Number of cells; each has at least one run."""
-        return int(self.cell.max()) + 1
+        """Number of cells."""
+        return int(self.cell.max()) + 1 if self.total is None else self.total
 
     @property
     def settings(self) -> int:

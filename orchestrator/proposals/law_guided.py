@@ -251,8 +251,10 @@ def _place(name: str, value: float) -> float:
 def _ends(distribution: BaseDistribution, name: str) -> tuple[float, float]:
     """The range of a setting in the laws' coordinates. Raises InputError where it has none."""
     if isinstance(distribution, CategoricalDistribution):
-        values = [float(choice) for choice in distribution.choices if isinstance(choice, int | float)]
-        low, high = min(values), max(values)
+        numbers = [float(choice) for choice in distribution.choices if isinstance(choice, int | float)]
+        if len(numbers) < len(distribution.choices):
+            raise InputError(f"{name} may be {distribution.choices}; give numbers only")
+        low, high = min(numbers), max(numbers)
     elif isinstance(distribution, FloatDistribution | IntDistribution):
         low, high = float(distribution.low), float(distribution.high)
     else:
