@@ -81,9 +81,12 @@ def context_of(plan: SweepPlan, records: Sequence[RunRecord], trainer: Mapping[s
                 width=scale.width,
                 heads=scale.heads,
                 non_embedding_params=float(scale.non_embedding_params),
+                ffn_width=scale.ffn_width,
             )
             for scale in plan.scales
         ),
+        architecture=largest.architecture.value,
+        tied=largest.tied,
         schedule=plan.schedule.value,
         warmup=f"{warmup:,} tokens" if warmup is not None else "min(N, a quarter of the shortest horizon) tokens",
         weight_decay=trainer.get("weight_decay"),

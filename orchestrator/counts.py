@@ -1,4 +1,4 @@
-"""Params, tokens and flops of runs: the missing one of the three, and what does not fit together."""
+"""Counts and settings of runs: the missing one of params, tokens, flops; what does not fit together or cannot be."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.laws.records import RunRecord
+from orchestrator.laws.records import CANONICAL_COLUMNS, RunRecord
+from orchestrator.laws.selection import PLAUSIBLE
 from search_spaces.errors import InputError
 
 FLOPS_PER_PARAM_TOKEN = 6
@@ -16,6 +17,8 @@ ROUNDED = 0.01
 # are this long or longer. Guesses.
 SHORTEST_SEQUENCE = 16
 NEARLY_ALL = 0.9
+# Values of these that cannot be are taken as not known; those of params, tokens and loss leave the point out.
+_CHECKED = ("non_embedding_params", "flops", "learning_rate", "batch_tokens", "beta2", "unique_tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +32,49 @@ class Completed:
 def complete(records: Sequence[RunRecord]) -> Completed:
     """Derive the third of params, tokens and flops (6 params tokens) and hold the counts against each other.
 
-    Given flops stand. Raises InputError where batch_tokens is plainly in sequences.
+    Given flops stand. Raises InputError where batch_tokens is plainly in sequences, or rows of several
+    runs have one run_id.
     """
-    completed = tuple(_complete(record) for record in records)
-    notes = (*_derived(records), *_differing_flops(records), *_differing_batches(completed))
-    return Completed(records=completed, notes=notes)
+    repeated = _check_runs(records)
+    possible, impossible = _possible(records)
+    completed = tuple(_complete(record) for record in possible)
+    batches = _differing_batches(completed)
+    notes = (*repeated, *impossible, *_derived(possible), *_differing_flops(possible), *batches.notes)
+    return Completed(records=batches.records, notes=notes)
+
+
+def _check_runs(records: Sequence[RunRecord]) -> list[str]:
+    """What is odd about rows of one run. Raises InputError where a run has several sizes: that is no run."""
+    first: dict[str, float | None] = {}
+    for record in records:
+        known = first.setdefault(record.run_id, record.params)
+        if known and record.params and abs(record.params / known - 1) > ROUNDED:
+            raise InputError(
+                f"run_id {record.run_id!r} has rows with params {known:g} and {record.params:g}; "
+                "a run_id names one run: correct it, or leave the column out where each row is a run"
+            )
+    places = {(record.run_id, record.tokens) for record in records if record.tokens is not None}
+    repeated = sum(record.tokens is not None for record in records) - len(places)
+    if not repeated or len(first) == len(records):
+        return []
+    return [f"{_rows(repeated, records)} repeat the tokens of another row of the same run; does run_id name one run?"]
+
+
+def _possible(records: Sequence[RunRecord]) -> tuple[list[RunRecord], list[str]]:
+    """The records without values that cannot be, and a note for each column that has some."""
+    possible, notes = list(records), []
+    for column in _CHECKED:
+        low, high = PLAUSIBLE[column]
+        values = [(place, getattr(record, column)) for place, record in enumerate(records)]
+        wrong = [(place, value) for place, value in values if value is not None and not low <= value <= high]
+        for place, _ in wrong:
+            possible[place] = _with(possible[place], **{column: None})
+        if wrong:
+            notes.append(
+                f"{column} is taken as not known in {_rows(len(wrong), records)}: {wrong[0][1]:.12g} cannot be "
+                f"({low:.12g} to {high:.12g})"
+            )
+    return possible, notes
 
 
 def _complete(record: RunRecord) -> RunRecord:
@@ -47,9 +88,9 @@ def _complete(record: RunRecord) -> RunRecord:
     return record
 
 
-def _with(record: RunRecord, **count: float) -> RunRecord:
-    """What dataclasses.replace gives, three times as fast: tables have up to a million rows."""
-    return RunRecord(**(vars(record) | count))
+def _with(record: RunRecord, **values: float | None) -> RunRecord:
+    """The record with other values, by names that only the caller knows."""
+    return RunRecord(**({name: getattr(record, name) for name in CANONICAL_COLUMNS} | values))
 
 
 def _derived(records: Sequence[RunRecord]) -> list[str]:
@@ -78,15 +119,12 @@ def _differing_flops(records: Sequence[RunRecord]) -> list[str]:
     ]
 
 
-def _differing_batches(records: Sequence[RunRecord]) -> list[str]:
-    ratios = [
-        record.tokens / (record.batch_tokens * record.steps)
-        for record in records
-        if record.tokens and record.batch_tokens and record.steps
-    ]
+def _differing_batches(records: tuple[RunRecord, ...]) -> Completed:
+    """The records without batches that are not in tokens, and what a person should know."""
+    ratios = [ratio for record in records if (ratio := _batch_ratio(record))]
     differing = [ratio for ratio in ratios if not abs(ratio - 1) <= ROUNDED]
     if not differing:
-        return []
+        return Completed(records=records, notes=())
     middle = sorted(ratios)[len(ratios) // 2]
     alike = sum(abs(ratio / middle - 1) <= ROUNDED for ratio in ratios)
     if middle >= SHORTEST_SEQUENCE and alike >= NEARLY_ALL * len(ratios):
@@ -94,10 +132,26 @@ def _differing_batches(records: Sequence[RunRecord]) -> list[str]:
             f"batch_tokens * steps is tokens / {middle:.5g} in {_rows(alike, records)}, so the batch seems to be in "
             f"sequences; say so with --batch-unit sequences --seq-len {round(middle)}"
         )
-    return [
+    notes = [
         f"batch_tokens * steps differs from tokens in {_rows(len(differing), records)} "
         f"(by a factor of {_range(differing)}); is the batch in tokens everywhere?"
     ]
+    sequences = [(_batch_ratio(record) or 0.0) >= SHORTEST_SEQUENCE for record in records]
+    if any(sequences):
+        notes.append(f"batch_tokens is not used in {_rows(sum(sequences), records)}: it seems to be in sequences there")
+        kept = (
+            _with(record, batch_tokens=None) if wrong else record
+            for record, wrong in zip(records, sequences, strict=True)
+        )
+        records = tuple(kept)
+    return Completed(records=records, notes=tuple(notes))
+
+
+def _batch_ratio(record: RunRecord) -> float | None:
+    """Tokens over batch_tokens * steps; None where one of them is not known."""
+    if record.tokens and record.batch_tokens and record.steps:
+        return record.tokens / (record.batch_tokens * record.steps)
+    return None
 
 
 def _rows(count: int, records: Sequence[RunRecord]) -> str:

@@ -12,6 +12,7 @@ _WIDTH = 110  # characters
 # A positive number whose interval's ends are further apart than this factor is not known in any useful sense. A guess.
 _NOT_DETERMINED = 1e6
 _JOINED = "\N{NO-BREAK SPACE}"  # where a line must not end
+_MOST_REASONS = 4  # for which runs are left out, in a line for people
 
 
 def law_text(law: FittedLaw) -> str:
@@ -52,6 +53,9 @@ def _interval(estimate: Estimate) -> str:
 def _runs(law: FittedLaw) -> str:
     """How many runs are in, and how many are left out for which reason."""
     used = f"{law.runs_used} runs"
-    reasons = Counter(exclusion.reason for exclusion in law.runs_excluded)
-    left_out = "; ".join(f"{amount} {reason}" for reason, amount in reasons.most_common())
+    reasons = Counter(exclusion.reason for exclusion in law.runs_excluded).most_common()
+    words = [f"{amount} {reason}" for reason, amount in reasons[:_MOST_REASONS]]
+    if len(reasons) > _MOST_REASONS:
+        words.append(f"{sum(amount for _, amount in reasons[_MOST_REASONS:])} for other reasons, listed by --json")
+    left_out = "; ".join(words)
     return f"{used}, left out: {left_out}" if left_out else used

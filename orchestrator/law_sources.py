@@ -14,6 +14,7 @@ from orchestrator.laws.result import FittedLaw
 from orchestrator.laws.selection import group_cells, select
 from orchestrator.runfolder import software_version
 from orchestrator.tables import BatchUnit, ParamsCount, TableOptions, read_table
+from orchestrator.thinning import kept_records, thinning_note
 from orchestrator.where import check_names, parse_where
 from search_spaces.errors import InputError, MissingColumnError
 from search_spaces.nearest import nearest
@@ -119,9 +120,12 @@ def _experiment(name: str, options: TableOptions, readers: Readers) -> Runs:
     if options.batch_unit is BatchUnit.SEQUENCES:
         records = [_in_tokens(record, options.sequence_length or 1) for record in records]
     in_experiment = replace(options, group="group") if "group" in columns else options
-    completed = complete(_narrow(records, in_experiment))
+    narrowed = _narrow(records, in_experiment)
+    thinned = kept_records(narrowed)
+    completed = complete(thinned)
+    notes = (*thinning_note(len(thinned), len(narrowed), "points"), *completed.notes)
     count = options.params_count or ParamsCount.STANDARD
-    return Runs(records=completed.records, context=describe(completed.records, options, count), notes=completed.notes)
+    return Runs(records=completed.records, context=describe(completed.records, options, count), notes=notes)
 
 
 def _in_tokens(record: RunRecord, sequence_length: int) -> RunRecord:

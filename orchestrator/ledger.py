@@ -85,6 +85,16 @@ class Predicted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Settled:
+    """A search gets no further trials, since they would tell next to nothing."""
+
+    time: float
+    scale: str
+    tokens: int
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Closed:
     """The sweep is over: `done`, or `stopped` for good by its user."""
 
@@ -93,9 +103,9 @@ class Closed:
     message: str = ""
 
 
-Event = Opened | Proposed | Started | Ended | Predicted | Closed
+Event = Opened | Proposed | Started | Ended | Predicted | Settled | Closed
 _KINDS: Mapping[str, type[Event]] = {
-    kind.__name__.lower(): kind for kind in (Opened, Proposed, Started, Ended, Predicted, Closed)
+    kind.__name__.lower(): kind for kind in (Opened, Proposed, Started, Ended, Predicted, Settled, Closed)
 }
 
 

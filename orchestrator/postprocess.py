@@ -15,6 +15,7 @@ from orchestrator.laws import hyperparameters
 from orchestrator.laws.predict import Context, Prediction, predict
 from orchestrator.laws.predicted import Predicted as PredictedQuantity
 from orchestrator.laws.registry import FitReport, fit_laws
+from orchestrator.laws.regret import Regret
 from orchestrator.ledger import History, Predicted
 from orchestrator.report.data import Advice, Backtest, ReportData
 from orchestrator.run_table import write_records
@@ -123,7 +124,8 @@ def _point(known: Mapping[str, float], best: Trial | None, search: Search) -> Hy
 def as_json(said: Prediction) -> dict[str, Any]:
     """A prediction as the ledger keeps it and `predict --json` prints it."""
     quantities = {name: dataclasses.asdict(found) for name, found in said.quantities.items()}
-    return {**quantities, "warnings": list(said.warnings)}
+    regrets = {name: dataclasses.asdict(regret) for name, regret in said.regrets.items()}
+    return {**quantities, "regret": regrets, "warnings": list(said.warnings)}
 
 
 def _storable(said: Prediction) -> dict[str, Any]:
@@ -139,6 +141,7 @@ def from_json(body: Mapping[str, Any]) -> Prediction:
             for name, found in body.items()
             if isinstance(found, Mapping) and found.get("value") is not None
         },
+        regrets={name: Regret(**found) for name, found in body.get("regret", {}).items()},
         warnings=tuple(body.get("warnings", ())),
     )
 

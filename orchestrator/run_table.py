@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.files import write_atomically
-from orchestrator.laws.records import RunRecord
+from orchestrator.laws.records import CANONICAL_COLUMNS, RunRecord
 from search_spaces.errors import InputError
 
 RUNS_FILE = "runs.parquet"
@@ -19,7 +18,8 @@ def write_records(path: Path, records: Sequence[RunRecord]) -> None:
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist([dataclasses.asdict(record) for record in records]), sink)
+    columns = {name: [getattr(record, name) for record in records] for name in CANONICAL_COLUMNS}
+    pq.write_table(pa.table(columns), sink)
     write_atomically(path, sink.getvalue().to_pybytes())
 
 

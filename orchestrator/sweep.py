@@ -19,7 +19,7 @@ from typing import Any
 from orchestrator import policy
 from orchestrator.curves import read_curve, trial_folder, write_points
 from orchestrator.files import patiently
-from orchestrator.ledger import Closed, Ended, Event, Ledger, Predicted, Proposed, Started
+from orchestrator.ledger import Closed, Ended, Event, Ledger, Predicted, Proposed, Settled, Started
 from orchestrator.ports import (
     Assignment,
     AttemptEnded,
@@ -31,6 +31,7 @@ from orchestrator.ports import (
     Tracker,
     WorkerPool,
 )
+from orchestrator.steering import Steering
 from orchestrator.trial import Proposal, Reason, Trial, TrialState, spec_of, trial_key
 from search_spaces.errors import ScalesweepError
 from search_spaces.plan import Search, SweepPlan
@@ -89,6 +90,7 @@ class Sweep:
     ports: Ports
     trainer_version: str
     resources: Callable[[str], Resources]
+    steering: Steering
     requests: Requests = Requests()
     progress: Callable[[], None] = lambda: None
     _active: dict[str, str] = field(default_factory=dict, init=False)  # trial_key -> worker
@@ -105,6 +107,7 @@ class Sweep:
             while not self._over():
                 self._obey()
                 if self._ending is None:
+                    self._settle()
                     self._forecast(executor)
                     self._fill()
                 for event in self.ports.pool.wait(_TICK_S):
@@ -132,7 +135,9 @@ class Sweep:
     def _over(self) -> bool:
         if self._active:
             return False
-        return self._ending is not None or not (self._unfinished() or any(map(self._unproposed, self.plan.searches)))
+        if self._ending is not None:
+            return True
+        return not (self._unfinished() or (not self._message and any(map(self._unproposed, self.plan.searches))))
 
     def _obey(self) -> None:
         if self._ending is None:
@@ -158,10 +163,12 @@ class Sweep:
         for trial in self._unfinished():
             if self._not_before.get(trial.key, 0.0) <= now and self._has_room(self._search(trial)):
                 return trial
+        if self._message:
+            return None
         for wanted, propose in ((self._wants_trial, self._propose), (self._wants_replicate, self._replicate)):
-            for search in self.plan.searches:
+            for search in self.steering.order([each for each in self.plan.searches if wanted(each)], self._all):
                 # In this order: a pool holds room for a shape that it had to refuse.
-                if wanted(search) and self._has_room(search):
+                if self._has_room(search):
                     return self._adopt(search, propose(search))
         return None
 
@@ -171,16 +178,36 @@ class Sweep:
     def _unfinished(self) -> list[Trial]:
         return [t for t in self.trials.values() if not t.state.ended and t.key not in self._active]
 
+    @property
+    def _all(self) -> list[Trial]:
+        return list(self.trials.values())
+
+    def _settle(self) -> None:
+        """Write down which searches need no further trial, and see whether the sweep has told enough."""
+        for search in self.plan.searches:
+            why = "" if self._over_for(search) else self.steering.settled(search, self._all)
+            if why:
+                cell = search.cell
+                self._record(Settled(time=time.time(), scale=cell.scale.name, tokens=cell.tokens, why=why))
+        self._message = self.steering.enough(self._all)
+
+    def _over_for(self, search: Search) -> bool:
+        """Whether the search gets no further proposals: it has had all of them, or it is settled."""
+        return len(self._searched(search)) >= search.trials or any(
+            event.scale == search.cell.scale.name and event.tokens == search.cell.tokens
+            for event in self.ledger.history.of(Settled)
+        )
+
     def _unproposed(self, search: Search) -> bool:
         """Whether the search has proposals or replicates still to come."""
-        return len(self._searched(search)) < search.trials or self._lacks_replicates(search)
+        return not self._over_for(search) or self._lacks_replicates(search)
 
     def _searched(self, search: Search) -> list[Trial]:
         return [trial for trial in self.of(search) if trial.reason is not Reason.REPLICATE]
 
     def _wants_trial(self, search: Search) -> bool:
         """Whether the search has a trial to propose now. A held-out one waits until it was predicted."""
-        return len(self._searched(search)) < search.trials and not (search.held_out and self._predicted(search) is None)
+        return not self._over_for(search) and not (search.held_out and self._predicted(search) is None)
 
     def _propose(self, search: Search) -> Proposal:
         searched = self._searched(search)
@@ -193,13 +220,16 @@ class Sweep:
     def _wants_replicate(self, search: Search) -> bool:
         """Whether the search is over, has a best trial, and has not had all of its replicates."""
         searched = self._searched(search)
-        over = len(searched) >= search.trials and all(trial.state.ended for trial in searched)
+        over = self._over_for(search) and all(trial.state.ended for trial in searched)
         return over and self._lacks_replicates(search)
 
     def _lacks_replicates(self, search: Search) -> bool:
         searched = self._searched(search)
         replicates = len(self.of(search)) - len(searched)
-        return best_trial(searched) is not None and replicates < search.seeds - 1
+        wanted = search.seeds - 1
+        if len(self.of(search)) < search.planned_trials and self.steering.repeats(search, self._all):
+            wanted = replicates + 1
+        return best_trial(searched) is not None and replicates < wanted
 
     def _replicate(self, search: Search) -> Proposal:
         """The best settings again: their spread is the noise of a run. Raises ScalesweepError where none is best."""
@@ -328,7 +358,7 @@ class Sweep:
                 yield from self._searched(other)
 
     def _searched_below(self) -> bool:
-        return all(len(self._searched(search)) >= search.trials for search in self.plan.searches if not search.held_out)
+        return all(self._over_for(search) for search in self.plan.searches if not search.held_out)
 
     def _write_down(self, search: Search, future: Future[Forecast]) -> None:
         try:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
 from search_spaces.errors import InputError
 
-# A record takes about half a kilobyte, so these are half a gigabyte. A guess at what fits everywhere.
+# Columns of so many rows take some hundred megabytes. A guess at what fits everywhere.
 MAX_ROWS = 1_000_000
+_LOOKED_AT = 65536  # bytes of a CSV file whose encoding and separator are looked at before it is read
+_OTHER_SEPARATORS = {"semicolons": ";", "tabs": "\t", "bars": "|"}
 # How tables write that there is no value. Not-a-number is none of them: it is a loss that broke.
 MISSING = ["", "NA", "N/A", "n/a", "null", "NULL", "None", "-"]
 
@@ -35,9 +42,9 @@ class Columns:
     table: pa.Table
     rows: Sequence[int]
 
-    def take(self, kept: Sequence[int]) -> Columns:
+    def take(self, kept: Sequence[int] | npt.NDArray[np.intp]) -> Columns:
         """Only these rows, by index."""
-        rows = [self.rows[index] for index in kept]
+        rows = [self.rows[int(index)] for index in kept]
         return replace(self, table=self.table.take(pa.array(kept, pa.int64())), rows=rows)
 
     def texts(self, name: str) -> Sequence[str | None]:
@@ -51,13 +58,30 @@ class Columns:
 
     def numbers(self, name: str) -> Sequence[float | None]:
         """A column as numbers. Raises InputError naming the first value that is none."""
-        column = self.table[name]
-        if pa.types.is_boolean(column.type) or pa.types.is_temporal(column.type):
-            raise InputError(f"column {name!r} holds {column.type}; give a column of numbers")
-        try:
-            found: list[float | None] = pc.cast(column, pa.float64(), safe=False).to_pylist()
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            return [_number(name, row, text) for row, text in zip(self.rows, self.texts(name), strict=True)]
+        found: list[float | None] = self._floats(name).to_pylist()
+        return found
+
+    def as_numbers(self, name: str) -> Columns:
+        """The same with a column's texts turned into numbers. Raises InputError as `numbers` does."""
+        if pa.types.is_floating(self.table[name].type):
+            return self
+        at = self.table.schema.get_field_index(name)
+        return replace(self, table=self.table.set_column(at, name, self._floats(name)))
+
+    def array(self, name: str) -> npt.NDArray[np.float64]:
+        """A column of numbers as an array, NaN where there is no value."""
+        found: npt.NDArray[np.float64] = pc.fill_null(self._floats(name), math.nan).to_numpy()
+        return found
+
+    def numbering(self, name: str) -> npt.NDArray[np.int64]:
+        """The number of each row's text, -1 where there is none."""
+        texts = pc.cast(self.table[name], pa.string()).combine_chunks()
+        found: npt.NDArray[np.int64] = pc.fill_null(pc.dictionary_encode(texts).indices, -1).to_numpy()
+        return found.astype(np.int64)
+
+    def known(self, name: str) -> npt.NDArray[np.bool_]:
+        """Where a column has a value."""
+        found: npt.NDArray[np.bool_] = self.table[name].is_valid().to_numpy()
         return found
 
     def values(self, name: str) -> Sequence[float | str | None]:
@@ -66,6 +90,16 @@ class Columns:
             return self.numbers(name)
         except InputError:
             return self.texts(name)
+
+    def _floats(self, name: str) -> pa.ChunkedArray:
+        column = self.table[name]
+        if pa.types.is_boolean(column.type) or pa.types.is_temporal(column.type):
+            raise InputError(f"column {name!r} holds {column.type}; give a column of numbers")
+        try:
+            return pc.cast(column, pa.float64(), safe=False)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            texts = zip(self.rows, self.texts(name), strict=True)
+            return pa.chunked_array([[_number(name, row, text) for row, text in texts]], pa.float64())
 
 
 def open_table(path: Path) -> TableFile:
@@ -76,6 +110,7 @@ def open_table(path: Path) -> TableFile:
         if path.name.endswith((".parquet", ".pq")):
             names = parquet.read_schema(path).names
             return TableFile(names=names, load=lambda wanted: parquet.read_table(path, columns=wanted))
+        _check_text(path)
         with csv.open_csv(path) as stream:
             return TableFile(names=stream.schema.names, load=lambda wanted: _read_csv(path, wanted))
     except FileNotFoundError as error:
@@ -111,9 +146,29 @@ def _read_csv(path: Path, wanted: Sequence[str]) -> pa.Table:
     return csv.read_csv(path, convert_options=options)
 
 
+def _check_text(path: Path) -> None:
+    """Raise InputError where the beginning of a CSV file says that it is none."""
+    with path.open("rb") as raw, gzip.open(raw) if path.name.endswith(".gz") else raw as file:
+        start = file.read(_LOOKED_AT)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError("it is UTF-16; save it as UTF-8")
+    try:
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(start)
+    except UnicodeDecodeError as error:
+        raise InputError(f"it is not UTF-8 (byte {error.start} is {start[error.start]:#x}); save it as UTF-8") from None
+    if not text.strip():
+        raise InputError("it is empty; give a table with a header and a row for each run")
+    header = text.lstrip().splitlines()[0]
+    for name, mark in _OTHER_SEPARATORS.items():
+        if mark in header and "," not in header:
+            raise InputError(f"its columns are separated by {name}; save it with commas (and decimal points)")
+
+
 def _unreadable(error: Exception) -> InputError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return InputError(f"it cannot be read as a table: {reason}")
+    if "Empty CSV file" in reason:  # a header without the end of its line
+        return InputError("it has no rows; give a table with a header and a row for each run")
+    return InputError(f"it cannot be read as a table: {reason}; correct it there, or save it again as UTF-8 CSV")
 
 
 def _number(name: str, row: int, text: str | None) -> float | None:

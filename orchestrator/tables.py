@@ -8,9 +8,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from orchestrator.counts import complete
 from orchestrator.laws.records import CANONICAL_COLUMNS, RunRecord
 from orchestrator.table_columns import TableFile, load_columns, open_table
+from orchestrator.thinning import kept_points, thinning_note
 from orchestrator.where import Value, parse_where
 from search_spaces.errors import InputError
 from search_spaces.nearest import nearest
@@ -107,6 +111,7 @@ class _Reader:
     def table(self) -> Table:
         """The records."""
         self._leave_out_rows()
+        self._thin_curves()
         count = self._options.params_count or self._only_count()
         values = {name: self._canonical(name) for name in CANONICAL_COLUMNS}
         values["params"] = self._canonical(count.column if count.column in self._sources else "params")
@@ -125,6 +130,12 @@ class _Reader:
         if self._options.group:
             self._require(self._options.group, f"--group {self._options.group}")
         found = {name: name for name in COLUMNS if name in self._names} | dict(self._options.columns)
+        for name in set(CANONICAL_COLUMNS) - set(found):
+            alike = [other for other in self._names if other.strip().casefold() == name and other not in found.values()]
+            if alike:
+                raise InputError(
+                    f"its column {alike[0]!r} is nearly {name!r}; rename it, or give --column '{name}={alike[0]}'"
+                )
         for name in found.values():
             if self._names.count(name) > 1:
                 raise InputError(f"it has {self._names.count(name)} columns {name!r}; rename or drop all but one")
@@ -166,6 +177,38 @@ class _Reader:
             self._columns = self._columns.take(kept)
         if not self._columns.rows:
             raise InputError("no row is left by --where and --group; choose more of the table")
+
+    def _thin_curves(self) -> None:
+        """Numbers are read in every row, so that a wrong one is found; then long curves are thinned."""
+        for name, source in self._sources.items():
+            if name not in TEXT_COLUMNS:
+                self._columns = self._columns.as_numbers(source)
+        if "run_id" not in self._sources:
+            return
+        before, curve = len(self._columns.rows), self._curves()
+        kept = kept_points(curve, self._places(), self._array("loss"))
+        self._columns = self._columns.take(kept)
+        self._notes += thinning_note(len(kept), before, "rows")
+
+    def _curves(self) -> npt.NDArray[np.int64]:
+        """The number of each row's curve: a run's rows that have the same columns and status."""
+        runs = self._columns.numbering(self._sources["run_id"])
+        curve = runs.copy()
+        if "status" in self._sources:
+            status = self._columns.numbering(self._sources["status"])
+            curve = curve * (status.max() + 2) + status + 1
+        for source in self._sources.values():
+            curve = 2 * curve + self._columns.known(source)
+        return np.where(runs < 0, -1, curve)
+
+    def _places(self) -> npt.NDArray[np.float64]:
+        tokens = self._array("tokens")
+        return np.where(np.isnan(tokens), self._array("flops"), tokens)
+
+    def _array(self, column: str) -> npt.NDArray[np.float64]:
+        if column not in self._sources:
+            return np.full(len(self._columns.rows), np.nan)
+        return self._columns.array(self._sources[column])
 
     def _only_count(self) -> ParamsCount:
         if "params" in self._sources:

@@ -16,15 +16,12 @@ from search_spaces.errors import InputError, ScalesweepError
 if TYPE_CHECKING:
     from orchestrator.law_sources import Readers, Runs
     from orchestrator.lawfile import LawSet, LawSets
-    from orchestrator.laws.predict import Context, Prediction
     from orchestrator.laws.records import RunRecord
     from orchestrator.report.data import Advice, ReportData
     from orchestrator.tables import TableOptions
 
 # Compute for which the page gives advice, as multiples of the largest run's.
 _ADVICE_FACTORS = (4, 16)
-# Sequences of most published rules, in tokens; only Marin's depends on it.
-_USUAL_SEQUENCE = 2048
 
 
 def add_fit(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -79,7 +76,7 @@ def fit(arguments: argparse.Namespace) -> int:
         )
         for group, report in reports.items()
     }
-    _check_fitted(arguments.source, sets)
+    _check_fitted(arguments.source, runs.records, sets)
     for note in runs.notes:
         sys.stderr.write(f"note: {note}\n")
     if arguments.out:
@@ -97,7 +94,8 @@ def predict(arguments: argparse.Namespace) -> int:
     from orchestrator.laws.predict import predict as predict_with
     from orchestrator.numbers import parse_number
     from orchestrator.postprocess import as_json
-    from orchestrator.prediction_text import training_arguments
+    from orchestrator.prediction_text import prediction_text
+    from orchestrator.transformers_text import training_code
 
     sizes = {name: getattr(arguments, name) for name in ("params", "tokens", "flops")}
     known = {name: parse_number(text, name=f"--{name}") for name, text in sizes.items() if text is not None}
@@ -108,13 +106,13 @@ def predict(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _say(json.dumps(plain(as_json(prediction)), indent=2, allow_nan=False))
     elif arguments.format == "transformers":
-        _say(training_arguments(prediction, fitted.context, arguments.seq_len))
+        _say(training_code(prediction, fitted.context, arguments.seq_len))
     else:
-        _say(_prediction_text(prediction, fitted.context, arguments.seq_len))
+        _say(prediction_text(prediction))
     return 0
 
 
-def _check_fitted(source: str, sets: LawSets) -> None:
+def _check_fitted(source: str, records: Sequence[RunRecord], sets: LawSets) -> None:
     """Raise InputError where nothing at all could be fitted, with each reason once."""
     if any(fitted.laws for fitted in sets.values()):
         return
@@ -122,7 +120,21 @@ def _check_fitted(source: str, sets: LawSets) -> None:
     for name, why in (item for fitted in sets.values() for item in fitted.not_fitted.items()):
         names.setdefault(why, []).append(name)
     reasons = "; ".join(f"{why} ({', '.join(dict.fromkeys(laws))})" for why, laws in names.items())
-    raise InputError(f"{source}: no law can be fitted: {reasons}")
+    raise InputError(f"{source}: no law can be fitted{_unusable(records)}: {reasons}")
+
+
+def _unusable(records: Sequence[RunRecord]) -> str:
+    """Why the first points that no law can use are none, in brackets."""
+    from orchestrator.laws.selection import select
+
+    try:
+        excluded = select(records, ("params", "tokens", "loss"), law="any law").excluded
+    except InputError:  # a column is missing: each law says so
+        return ""
+    if not excluded:
+        return ""
+    runs = len({record.run_id for record in records})
+    return f" ({len(excluded)} of {runs} runs are left out, {excluded[0].run!r} since {excluded[0].reason})"
 
 
 def _options(arguments: argparse.Namespace) -> TableOptions:
@@ -296,15 +308,6 @@ def _fit_text(source: str, runs: Runs, sets: LawSets) -> str:
         lines += [law_text(law) for law in fitted.laws.values()]
         lines += [f"not fitted: {name}: {why}" for name, why in fitted.not_fitted.items()]
     return "\n".join(lines)
-
-
-def _prediction_text(prediction: Prediction, context: Context, sequence_length: int | None) -> str:
-    from orchestrator.laws.published import published_rules
-    from orchestrator.prediction_text import prediction_text
-
-    length = sequence_length or context.sequence_length or _USUAL_SEQUENCE
-    rules = published_rules(prediction.value("params"), prediction.value("tokens"), length)
-    return prediction_text(prediction, rules)
 
 
 def _say(text: str) -> None:

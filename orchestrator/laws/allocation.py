@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.laws.loss_points import Parameters, positive_interval
+from orchestrator.laws.loss_points import Parameters, need, positive_interval
 from orchestrator.laws.resample import interval
 from orchestrator.laws.result import Estimate, Floats
 
 FORM = "params* = k flops^a, tokens* = kd flops^b"
 # The two power laws' names of (coefficient, exponent), of params and of tokens.
 NAMES = (("k", "a"), ("kd", "b"))
+COEFFICIENTS = tuple(coefficient for coefficient, _ in NAMES)
 
 
 def optimal_params(parameters: Parameters, flops: npt.ArrayLike) -> Floats:
@@ -62,13 +63,30 @@ def line(x: Floats, y: Floats, weights: Floats) -> tuple[Floats, Floats]:
     return mean_y - slope * mean_x, slope
 
 
+def fitted(samples: dict[str, Floats], *, law: str) -> dict[str, Floats]:
+    """The samples in which both power laws could be fitted. Raises FitError where these are fewer than 2."""
+    kept = np.isfinite(samples["a"]) & np.isfinite(samples["b"])
+    need(law, {"samples with enough minima": (int(kept.sum()), 2)})
+    return {name: column[kept] for name, column in samples.items()}
+
+
+def centred(samples: dict[str, Floats], values: dict[str, float]) -> dict[str, Floats]:
+    """The samples moved so that their medians are the values; coefficients in logarithms."""
+    return {
+        name: values[name] * column / np.median(column)
+        if name in COEFFICIENTS
+        else values[name] + column - np.median(column)
+        for name, column in samples.items()
+    }
+
+
 def estimates(
     values: dict[str, float], draws: dict[str, Floats], *, confidence: float, dof: float | None
 ) -> dict[str, Estimate]:
     """Intervals: exponents as they are, coefficients in logarithms."""
     found = {}
     for name, value in values.items():
-        make = positive_interval if name in {"k", "kd"} else interval
+        make = positive_interval if name in COEFFICIENTS else interval
         found[name] = make(value, draws[name], confidence=confidence, dof=dof)
     return found
 

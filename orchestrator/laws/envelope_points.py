@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.laws.akima_copies import akima_minimum
 from orchestrator.laws.budgets import Budget, budgets
-from orchestrator.laws.isoflop_akima import akima_minimum
+from orchestrator.laws.fitted_surface import fitted_surface
 from orchestrator.laws.loss_points import LossPoints, need, replicate_weights
 from orchestrator.laws.newton import Samples
 from orchestrator.laws.result import Floats
@@ -88,7 +89,7 @@ def frontier_samples(points: LossPoints, front: Frontier, draws: int, seed: int,
     and a point counts in a sample where it still lies between the sizes.
     """
     if not front.measured:
-        _, log_loss = _minima(front.budgets, shifted_samples(points, draws, seed))
+        _, log_loss = _minima(front.budgets, shifted_samples(points, fitted_surface(points), draws, seed))
         inner = np.isfinite(log_loss)
         shifts = np.where(inner, log_loss - np.log(front.loss), 0.0)
         enough = inner.sum(axis=1) >= fewest

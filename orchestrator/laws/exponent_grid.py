@@ -8,7 +8,8 @@ from itertools import combinations, product
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.laws.newton import Objective, huber, huber_weights
+from orchestrator.laws.newton import huber, huber_weights
+from orchestrator.laws.powers_objective import Objective
 from orchestrator.laws.result import Floats
 
 GRID_BOUNDS = (0.02, 2.5)

@@ -4,95 +4,117 @@ Step by step, as published: an Akima spline of log loss over log N at each compu
 point on a fine grid; the same again for many copies of the losses with seed noise added; copies whose
 lowest point is the smallest or largest size are dropped, and with half of them the budget; the median
 of the rest is the optimum, their spread (floored at a third of the sizes' spacing) its error; a
-weighted power law through the optima, with the percentiles of the copies' own laws as intervals. N is
-what `params` counts and C what `flops` says: the paper's point is that both must count the output head.
+weighted power law through the optima. Published intervals are percentiles of the copies' own laws: they
+hold the truth as rarely as the assumed noise is smaller than that of the table, so the law's own are made
+by copies with the table's noise. Table `noise_rules` has both, and the published rule as it was meant. N
+is what `params` counts and C what `flops` says: the paper's point is that both must count the output head.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.stats import chi2
 
-from orchestrator.laws.akima import lowest
-from orchestrator.laws.allocation import FORM, Minima, estimates, lines, optimal_params, optimal_tokens
+from orchestrator.laws.akima_copies import GRID_POINTS, corrected_noise, noisy_minima, published_noise, shifted_minima
+from orchestrator.laws.allocation import FORM, Minima, centred, estimates, fitted, lines, optimal_params, optimal_tokens
+from orchestrator.laws.budget_noise import budget_noise
 from orchestrator.laws.budgets import FEWEST_BUDGETS, FEWEST_SIZES, Budget, budgets, too_few_sizes
+from orchestrator.laws.design_bias import DesignBias
+from orchestrator.laws.fitted_surface import fitted_surface
 from orchestrator.laws.loss_points import loss_points, need, too_few_scales, too_wide
 from orchestrator.laws.records import RunRecord
-from orchestrator.laws.result import FittedLaw, Floats, Status
+from orchestrator.laws.result import Estimate, FittedLaw, Floats, Status
 
 __all__ = ["COLUMNS", "FORM", "NAME", "fit", "optimal_params", "optimal_tokens"]
 
 NAME = "isoflop-akima"
 COLUMNS = ("params", "tokens", "loss")
-# Standard deviation of the loss over seeds, nats per token: what the published code uses at every loss
-# (it compares log losses with thresholds that were meant for losses).
-SEED_NOISE = 0.002
-GRID_POINTS = 25  # points of the fine grid per gap between two sizes
 SPREAD_FLOOR = 0.33  # least error of an optimum, in gaps between two sizes
 CHANCE = 0.01  # the scatter of the minima is too large if chance makes so much more rarely than this. A guess
 SURVIVING = 0.5  # a budget counts while so many of its copies have an inner minimum
 
 
-def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0, draws: int = 1000) -> FittedLaw:
-    """Fit the law; draws are copies with seed noise. Raises FitError below 3 budgets with an inner minimum.
+@dataclass(frozen=True, kw_only=True)
+class Procedure:
+    """The published steps under one rule of noise: the optima, their errors (2, budgets), and the power laws.
 
-    Table `minima`: a row a budget with flops, sizes, the median params, tokens and loss, their error,
-    and whether it was used.
+    `values` are the parameters, `drawn` those of each copy, `inside` the budgets that count.
+    """
+
+    medians: Minima
+    errors: Floats
+    inside: np.ndarray
+    weights: Floats
+    values: dict[str, float]
+    drawn: dict[str, Floats]
+
+    @classmethod
+    def of(cls, found: Sequence[Budget], copies: Minima) -> Procedure:
+        """The steps after the copies' minima. Raises FitError below 3 budgets with an inner minimum."""
+        alive = np.isfinite(copies.log_params).mean(axis=0)
+        inside = alive >= SURVIVING
+        need(NAME, {"compute budgets with their minimum between the sizes": (int(inside.sum()), FEWEST_BUDGETS)})
+        medians, errors = _medians(copies, inside), _errors(found, copies, alive)
+        weights = np.where(inside, 1 / errors**2, 0.0)
+        own = lines(_log_flops(found), medians, weights)
+        return cls(
+            medians=medians,
+            errors=errors,
+            inside=inside,
+            weights=weights,
+            values={name: float(column[0]) for name, column in own.items()},
+            drawn=fitted(lines(_log_flops(found), copies, weights), law=NAME),
+        )
+
+    def a(self, confidence: float) -> Estimate:
+        """The exponent with the percentiles of the copies' own."""
+        return estimates(self.values, self.drawn, confidence=confidence, dof=None)["a"]
+
+
+def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0, draws: int = 1000) -> FittedLaw:
+    """Fit the law: values as published, draws by the table's own noise (budget_noise.py) around them.
+
+    Raises FitError below 3 budgets with an inner minimum.
+
+    Tables: `minima`, a row a budget with flops, sizes, the median params, tokens and loss, their error,
+    and whether it was used; `noise_rules`, `a` with its interval under each rule; `design_bias`.
     """
     points = loss_points(records, law=NAME)
     found = budgets(points)
     need(NAME, {f"compute budgets with {FEWEST_SIZES} sizes": (len(found), FEWEST_BUDGETS)})
-    copies = noisy_minima(found, draws=draws, seed=seed)
-    alive = np.isfinite(copies.log_params).mean(axis=0)
-    inside = alive >= SURVIVING
-    need(NAME, {"compute budgets with their minimum between the sizes": (int(inside.sum()), FEWEST_BUDGETS)})
-    medians = _medians(copies, inside)
-    log_flops = np.log([budget.flops for budget in found])
-    errors = _errors(found, copies, alive)
-    weights = np.where(inside, 1 / errors**2, 0.0)
-    values = {name: float(column[0]) for name, column in lines(log_flops, medians, weights).items()}
-    drawn = lines(log_flops, copies, weights)
-    parameters = estimates(values, drawn, confidence=confidence, dof=None)
-    reasons = too_few_scales(points.scales) + too_few_sizes([b for b, used in zip(found, inside, strict=True) if used])
-    reasons += too_wide({name: parameters[name] for name in ("a", "b")})
-    reasons += _scattered(optimal_params(values, np.exp(log_flops)), medians.log_params[0], errors[0])
+    published = Procedure.of(found, noisy_minima(found, published_noise(found), draws=draws, seed=seed))
+    corrected = Procedure.of(found, noisy_minima(found, corrected_noise(found), draws=draws, seed=seed))
+    surface = fitted_surface(points)
+    noise = budget_noise(points, found, surface, draws=draws, seed=seed)
+    copies = shifted_minima(found, noise.shifts)
+    drawn = centred(fitted(lines(_log_flops(found), copies, published.weights), law=NAME), published.values)
+    parameters = estimates(published.values, drawn, confidence=confidence, dof=noise.dof)
+    bias = DesignBias.of(_on_surface(budgets(replace(points, loss=surface.loss(points))), published), surface)
+    rules = {"published": published.a(confidence), "corrected": corrected.a(confidence), "measured": parameters["a"]}
+    used = [budget for budget, inside in zip(found, published.inside, strict=True) if inside]
+    reasons = too_few_scales(points.scales) + too_few_sizes(used)
+    reasons += too_wide({name: parameters[name] for name in ("a", "b")}) + _scattered(found, published, copies)
     return FittedLaw(
         name=NAME,
         form=FORM,
         parameters=parameters,
         draws=drawn,
-        status=Status.WEAK if reasons else Status.OK,
-        reason="; ".join(reasons),
+        status=Status.WEAK if reasons or bias.weak else Status.OK,
+        reason="; ".join([*reasons, *bias.notes(parameters["a"])]),
         confidence=confidence,
         valid=points.valid,
         runs_used=points.runs,
         runs_excluded=points.excluded,
-        tables={"minima": _table(found, medians, errors, inside)},
+        tables={
+            "minima": _table(found, published),
+            "noise_rules": _rules(rules),
+            "design_bias": bias.rows(parameters["a"]),
+        },
     )
-
-
-def noisy_minima(found: Sequence[Budget], *, draws: int, seed: int) -> Minima:
-    """Lowest points of the splines through the losses with SEED_NOISE added, all copies at once."""
-    rng = np.random.default_rng(seed)
-    columns: dict[str, list[Floats]] = {"log_params": [], "log_tokens": [], "log_loss": []}
-    for budget in found:
-        noise = SEED_NOISE * rng.standard_normal((len(budget.loss), draws))
-        log_loss = np.log(budget.loss[:, None] + noise)
-        log_params, height = akima_minimum(np.log(budget.params), log_loss)
-        log_tokens, _ = akima_minimum(np.log(budget.tokens), log_loss)
-        columns["log_params"].append(log_params)
-        columns["log_tokens"].append(log_tokens)
-        columns["log_loss"].append(height)
-    return Minima(**{name: np.stack(column, axis=1) for name, column in columns.items()})
-
-
-def akima_minimum(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Where splines through (x, y[:, draw]) are lowest and how low, (draws,); NaN where that is at an end."""
-    found = lowest(x, y, points=GRID_POINTS * (len(x) - 1))
-    return np.where(found.inner, found.place, np.nan), np.where(found.inner, found.height, np.nan)
 
 
 def _medians(copies: Minima, inside: np.ndarray) -> Minima:
@@ -120,18 +142,34 @@ def _errors(found: Sequence[Budget], copies: Minima, alive: Floats) -> Floats:
     return errors
 
 
-def _scattered(line: Floats, log_params: Floats, errors: Floats) -> list[str]:
-    """A reason where the minima lie further from the law than their errors allow."""
-    inside = np.isfinite(log_params)
-    squares = float((((log_params - np.log(line))[inside] / errors[inside]) ** 2).sum())
+def _log_flops(found: Sequence[Budget]) -> Floats:
+    return np.log([budget.flops for budget in found])
+
+
+def _on_surface(found: Sequence[Budget], published: Procedure) -> float:
+    """What the law makes of losses without noise for `a`."""
+    exact = shifted_minima(found, np.zeros((1, 1 + max(int(budget.points.max()) for budget in found))))
+    return float(lines(_log_flops(found), exact, published.weights)["a"][0])
+
+
+def _scattered(found: Sequence[Budget], published: Procedure, copies: Minima) -> list[str]:
+    """A reason where the minima lie further from the law than the table's own noise allows."""
+    inside = published.inside
+    errors = _errors(found, copies, np.isfinite(copies.log_params).mean(axis=0))[0, inside]
+    line = np.log(optimal_params(published.values, np.exp(_log_flops(found))))
+    squares = float((((published.medians.log_params[0] - line)[inside] / errors) ** 2).sum())
     free = int(inside.sum()) - 2
     if chi2.sf(squares, free) >= CHANCE:
         return []
-    factor = np.sqrt(squares / free)
-    return [f"the minima scatter {factor:.2g} times as much as seed noise of {SEED_NOISE:g} explains: trust `isoflop`"]
+    return [f"the minima scatter {np.sqrt(squares / free):.2g} times as much as noise explains: no power law"]
 
 
-def _table(found: Sequence[Budget], medians: Minima, errors: Floats, inside: np.ndarray) -> list[dict[str, Any]]:
+def _rules(rules: dict[str, Estimate]) -> list[dict[str, Any]]:
+    return [{"rule": rule, "a": a.value, "low": a.low, "high": a.high, "stderr": a.stderr} for rule, a in rules.items()]
+
+
+def _table(found: Sequence[Budget], published: Procedure) -> list[dict[str, Any]]:
+    medians, errors, inside = published.medians, published.errors, published.inside
     return [
         {
             "flops": budget.flops,

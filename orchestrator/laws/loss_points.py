@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -29,6 +30,8 @@ MOST_AT_BOUND = 0.05
 FEWEST_SCALES = 5
 # From so many units on, replicates count them as often as they are drawn. A guess, see replicate_weights.
 MANY_UNITS = 200
+# Points beyond these cost time and tell no more: they are of the same runs, and share their noise. A guess.
+MOST_POINTS = 8000
 SMALLEST = 1e-300  # stands for zero in logarithms
 
 
@@ -71,14 +74,16 @@ class LossPoints:
         )
 
 
-def loss_points(records: Sequence[RunRecord], *, law: str) -> LossPoints:
+def loss_points(records: Sequence[RunRecord], *, law: str, unfinished: bool = False) -> LossPoints:
     """The usable points in a fixed order. Raises MissingColumnError, or FitError where nothing is usable.
 
-    Of a run whose learning rate decays only the end counts. Where flops is not given it is 6 params tokens.
+    Of a run whose learning rate decays only the end counts, unless `unfinished` points are wanted too. Where
+    flops is not given it is 6 params tokens.
     """
     selection = select(records, ("params", "tokens", "loss"), law=law)
     last = {record.run_id: record.tokens for record in selection.used}
-    used = [r for r in selection.used if r.schedule not in DECAYING or r.tokens == last[r.run_id]]
+    ended = [r for r in selection.used if r.schedule not in DECAYING or r.tokens == last[r.run_id]]
+    used = _at_most(list(selection.used) if unfinished else ended)
     if not used:
         raise FitError(f"the law {law!r} found no usable point among {len(records)}; see the runs left out")
     params, tokens, loss = (np.array([getattr(r, name) for r in used], float) for name in ("params", "tokens", "loss"))
@@ -86,6 +91,18 @@ def loss_points(records: Sequence[RunRecord], *, law: str) -> LossPoints:
     flops = np.array([own if r.flops is None else r.flops for r, own in zip(used, counted, strict=True)], float)
     units = tuple(record.run_id for record in used)
     return LossPoints(params=params, tokens=tokens, flops=flops, loss=loss, units=units, excluded=selection.excluded)
+
+
+def _at_most(points: Sequence[RunRecord]) -> list[RunRecord]:
+    """All points, or where they are more than MOST_POINTS fewer of each run, its last among them."""
+    runs = len({point.run_id for point in points})
+    if len(points) <= MOST_POINTS or runs == len(points):
+        return list(points)
+    every = math.ceil(len(points) / max(MOST_POINTS, runs))
+    following = [*(point.run_id for point in points[1:]), None]
+    ends = [at for at, point in enumerate(points) if point.run_id != following[at]]
+    to_end = np.repeat(ends, np.diff([-1, *ends])) - np.arange(len(points))
+    return [point for point, left in zip(points, to_end, strict=True) if left % every == 0]
 
 
 def need(law: str, counts: Mapping[str, tuple[int, int]]) -> None:

@@ -1,9 +1,7 @@
 """Batched damped Newton under Huber's loss on log loss.
 
 Rows of a batch share the points and differ in their start and in their sample: weights and losses.
-The objective of sums of powers is here, with its exact Hessian: the model of a row is
-log(sum_k exp(c_k - alpha_k x_k)) with x_0 = 0, an offset and one term per quantity, by their log
-coefficients c and their exponents alpha, on centred logs x. Any other formula: see curve_fit.py.
+What is minimised is in powers_objective.py for sums of powers, in curve_fit.py for any other formula.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ class Samples:
     weights: Floats
     shifts: Floats
 
-    def __getitem__(self, rows: npt.NDArray[np.intp] | slice) -> Samples:
+    def __getitem__(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> Samples:
         return Samples(weights=self.weights[rows], shifts=self.shifts[rows])
 
     def __len__(self) -> int:
@@ -61,6 +59,24 @@ class Derivatives:
     hessian: Floats
     bound: Floats
 
+    def __getitem__(self, rows: npt.NDArray[np.bool_]) -> Derivatives:
+        return Derivatives(
+            value=self.value[rows], gradient=self.gradient[rows], hessian=self.hessian[rows], bound=self.bound[rows]
+        )
+
+    def put(self, rows: npt.NDArray[np.bool_], other: Derivatives) -> None:
+        """Overwrite these rows with the rows of another."""
+        self.value[rows], self.gradient[rows] = other.value, other.gradient
+        self.hessian[rows], self.bound[rows] = other.hessian, other.bound
+
+    @classmethod
+    def empty(cls, rows: int, parameters: int) -> Derivatives:
+        """Room for so many rows."""
+        square = rows, parameters, parameters
+        return cls(
+            value=np.empty(rows), gradient=np.empty(square[:2]), hessian=np.empty(square), bound=np.empty(square)
+        )
+
 
 class Descended(Protocol):
     """What `polish` minimises, inside the box from `lower` to `upper`, each (p,)."""
@@ -80,128 +96,77 @@ class Descended(Protocol):
         """All that a step needs."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Objective:
-    """What is minimised: the points, which term has which exponent, and the box of the parameters.
-
-    `x` is (terms, points), centred natural logs; `log_loss` (points,); `shared` the exponent's index
-    of each term; `lower` and `upper` bound the 1 + terms log coefficients, then the exponents.
-    """
-
-    x: Floats
-    log_loss: Floats
-    shared: tuple[int, ...]
-    lower: Floats
-    upper: Floats
-
-    @property
-    def terms(self) -> int:
-        """How many powers are summed, the offset apart."""
-        return len(self.shared)
-
-    def residuals(self, theta: Floats) -> tuple[Floats, Floats]:
-        """Log residuals (rows, points), and each term's part of the prediction (rows, 1 + terms, points)."""
-        exponents = theta[:, self.terms + 1 :][:, self.shared]
-        parts = np.empty((len(theta), self.terms + 1, self.x.shape[1]))
-        parts[:, 0] = np.exp(theta[:, :1])
-        np.multiply(exponents[:, :, None], -self.x, out=parts[:, 1:])
-        parts[:, 1:] += theta[:, 1 : self.terms + 1, None]
-        np.exp(parts[:, 1:], out=parts[:, 1:])
-        total = parts.sum(axis=1)
-        parts /= total[:, None]
-        return np.log(total) - self.log_loss, parts
-
-    def value(self, theta: Floats, samples: Samples) -> Floats:
-        """The weighted sum of Huber's loss, (rows,)."""
-        total: Floats = np.einsum("ri,ri->r", samples.weights, huber(self.residuals(theta)[0] - samples.shifts))
-        return total
-
-    def derivatives(self, theta: Floats, samples: Samples) -> Derivatives:
-        """All that a step needs.
-
-        With p_k a term's part and j_k = d(c_k - alpha_k x_k), the residual's gradient is g = sum p_k j_k and
-        its Hessian sum p_k j_k j_k' - g g'.
-        """
-        residuals, parts = self.residuals(theta)
-        residuals, weights = residuals - samples.shifts, samples.weights
-        score = weights * np.clip(residuals, -HUBER_DELTA, HUBER_DELTA)
-        curved = weights * (np.abs(residuals) <= HUBER_DELTA)
-        slope = _slopes(self, parts)
-        second = slope @ ((curved - score)[:, :, None] * slope.transpose(0, 2, 1))
-        _add_term_blocks(second, self, score[:, None] * parts)
-        reweighted = weights * huber_weights(residuals)
-        return Derivatives(
-            value=np.einsum("ri,ri->r", weights, huber(residuals)),
-            gradient=(slope @ score[:, :, None])[:, :, 0],
-            hessian=second,
-            bound=slope @ (reweighted[:, :, None] * slope.transpose(0, 2, 1)),
-        )
-
-
 def huber(residuals: Floats) -> Floats:
     """Huber's loss of each residual."""
     size = np.abs(residuals)
     inside = np.minimum(size, HUBER_DELTA)
-    each: Floats = inside * (size - inside / 2)
-    return each
+    size -= inside / 2
+    size *= inside
+    return size
+
+
+def huber_scores(residuals: Floats) -> Floats:
+    """Its slope."""
+    scores: Floats = np.clip(residuals, -HUBER_DELTA, HUBER_DELTA)
+    return scores
+
+
+def huber_curvatures(residuals: Floats) -> npt.NDArray[np.bool_]:
+    """Its second derivative: one inside of the threshold, else none."""
+    return np.abs(residuals) <= HUBER_DELTA
 
 
 def huber_weights(residuals: Floats) -> Floats:
     """The weights under which least squares has the slope of Huber's loss."""
-    weights: Floats = HUBER_DELTA / np.maximum(np.abs(residuals), HUBER_DELTA)
-    return weights
-
-
-def _slopes(objective: Objective, parts: Floats) -> Floats:
-    terms = objective.terms
-    slope = np.zeros((len(parts), len(objective.lower), parts.shape[2]))
-    slope[:, : terms + 1] = parts
-    for term, exponent in enumerate(objective.shared):
-        slope[:, terms + 1 + exponent] -= parts[:, term + 1] * objective.x[term]
-    return slope
-
-
-def _add_term_blocks(second: Floats, objective: Objective, scored: Floats) -> None:
-    second[:, 0, 0] += scored[:, 0].sum(axis=1)
-    for term, exponent in enumerate(objective.shared):
-        row, column, x = term + 1, objective.terms + 1 + exponent, objective.x[term]
-        moments = scored[:, row] @ np.stack([np.ones_like(x), x, x * x], axis=1)
-        second[:, row, row] += moments[:, 0]
-        second[:, row, column] -= moments[:, 1]
-        second[:, column, row] -= moments[:, 1]
-        second[:, column, column] += moments[:, 2]
+    weights = np.abs(residuals)
+    np.maximum(weights, HUBER_DELTA, out=weights)
+    return np.divide(HUBER_DELTA, weights, out=weights)
 
 
 def polish(objective: Descended, start: Floats, samples: Samples, iterations: int = 100) -> tuple[Floats, Floats]:
     """Descend from each start (rows, p) on its sample; parameters and values at the end."""
     theta = np.clip(start, objective.lower, objective.upper)
-    values = objective.value(theta, samples)
-    damping = np.full(len(theta), DAMPING_START)
-    active = np.arange(len(theta))
+    here = objective.derivatives(theta, samples)
+    values, last = here.value.copy(), theta.copy()
+    damping, active, sample = np.full(len(theta), DAMPING_START), np.arange(len(theta)), samples
     for _ in range(iterations):
+        trial, promise = _step(objective, theta[active], here, damping[active])
+        last[active] = trial
+        going = ((promise > TOLERANCE) | (damping[active] > 1)) & (damping[active] < DAMPING_MOST)
+        if not going.all():
+            active, trial, here, sample = active[going], trial[going], here[going], sample[going]
         if not active.size:
             break
-        at, sample = theta[active], samples[active]
-        here = objective.derivatives(at, sample)
-        trial, promise = _step(objective, at, here, damping[active])
-        reached = objective.value(trial, sample)
-        short = np.flatnonzero(reached >= values[active])
-        trial[short], reached[short] = _shortened(objective, at[short], trial[short], sample[short])
-        better = reached < values[active]
-        theta[active[better]], values[active[better]] = trial[better], reached[better]
-        factor = np.where(better, DAMPING_DOWN, DAMPING_UP)
-        factor[short] = np.where(better[short], DAMPING_SHORT, DAMPING_UP)
+        better, short = _advance(objective, theta[active], trial, here, sample)
+        theta[active[better]], values[active] = trial[better], here.value
+        factor = np.where(better, np.where(short, DAMPING_SHORT, DAMPING_DOWN), DAMPING_UP)
         damping[active] = np.maximum(damping[active] * factor, DAMPING_LEAST)
-        active = active[((promise > TOLERANCE) | (damping[active] > 1)) & (damping[active] < DAMPING_MOST)]
+    reached = objective.value(last, samples)
+    lower = reached < values
+    theta[lower], values[lower] = last[lower], reached[lower]
     return theta, values
 
 
-def _shortened(objective: Descended, at: Floats, trial: Floats, samples: Samples) -> tuple[Floats, Floats]:
-    """The best of the shorter steps, and its values."""
+def _advance(
+    objective: Descended, at: Floats, trial: Floats, here: Derivatives, samples: Samples
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which steps lower the objective, and which of all had to be shortened; `trial` and `here` are brought there."""
+    there = objective.derivatives(trial, samples)
+    short = there.value >= here.value
+    if short.any():
+        trial[short] = _shortened(objective, at[short], trial[short], samples[short])
+        there.put(short, objective.derivatives(trial[short], samples[short]))
+    better = there.value < here.value
+    here.put(better, there[better])
+    return better, short
+
+
+def _shortened(objective: Descended, at: Floats, trial: Floats, samples: Samples) -> Floats:
+    """The best of the shorter steps."""
     points = np.stack([at + part * (trial - at) for part in SHORTER])
     values = np.stack([objective.value(point, samples) for point in points])
-    choice = np.argmin(values, axis=0), np.arange(len(at))
-    return points[choice], values[choice]
+    best: Floats = points[np.argmin(values, axis=0), np.arange(len(at))]
+    return best
 
 
 def _step(objective: Descended, theta: Floats, here: Derivatives, damping: Floats) -> tuple[Floats, Floats]:

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from orchestrator.laws.predicted import (
-    Notes,
-    Predicted,
-    normal_scores,
-    predicted_interval,
-    warn_range,
-    warn_weak,
-)
-from orchestrator.laws.result import FittedLaw, Floats, Status
+from orchestrator.laws import chinchilla
+from orchestrator.laws.predicted import Notes, Predicted, normal_scores, predicted_interval, widening_of
+from orchestrator.laws.predicted_error import predicted_error
+from orchestrator.laws.predicted_settings import predicted_settings, settings_at, settings_law, warn_lines
+from orchestrator.laws.regret import Regret, settings_regret, size_regret
+from orchestrator.laws.result import FittedLaw, Status
 from orchestrator.laws.shape import LadderShape, predict_shape
 from orchestrator.laws.sizes import Sizes, complete_sizes, given_sizes
 from search_spaces.errors import InputError
 
 __all__ = ["Context", "Predicted", "Prediction", "predict"]
 
-# A target whose tokens_per_param is off a law's line by more than this factor is warned of. A guess.
-OFF_THE_LINE = 1.25
 # Warmup is N tokens long (Porian et al. 2024), and no longer than this part of the horizon.
 LONGEST_WARMUP = 0.25
 
@@ -34,7 +28,8 @@ LONGEST_WARMUP = 0.25
 class Context:
     """What the laws were measured with, and so what they hold for. None where it is not known.
 
-    `noise_sd` is the standard deviation of log loss between runs that differ by their seed alone.
+    `noise_sd` is the standard deviation of log loss between runs that differ by their seed alone; `tied`
+    says whether the output head is the input embedding.
     """
 
     params_count: str = "standard"
@@ -43,6 +38,8 @@ class Context:
     vocab_size: int | None = None
     sequence_length: int | None = None
     ladder: tuple[LadderShape, ...] = ()
+    architecture: str | None = None
+    tied: bool | None = None
     schedule: str | None = None
     warmup: str | None = None
     weight_decay: float | None = None
@@ -54,9 +51,10 @@ class Context:
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """Predicted quantities by name, and what to beware of."""
+    """Predicted quantities by name, what the uncertainty of `settings` and of the `size` could cost, and warnings."""
 
     quantities: Mapping[str, Predicted]
+    regrets: Mapping[str, Regret] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def value(self, quantity: str) -> float:
@@ -75,112 +73,113 @@ def predict(
 ) -> Prediction:
     """Predict from one or two of params, tokens and flops (FLOP, 6 params tokens).
 
-    A single one is completed by the compute-optimal law, or by the ladder's tokens_per_param. `target`
-    names fields of the context as they will be in the target run; differences are warned of. Raises
-    InputError where the sizes are not positive, contradict each other or cannot be completed.
+    A single one is completed by the compute-optimal law, or by the ladder's tokens_per_param. The loss
+    and the settings are those of a run of the value of each size; the shape and the warmup follow the
+    size's interval. `target` names fields of the context as they will be in the target run; differences
+    are warned of. Raises InputError where the sizes are not positive, contradict each other or cannot be
+    completed.
     """
     notes = Notes()
     size = complete_sizes(laws, context.tokens_per_param, given_sizes(params, tokens, flops), notes)
     quantities = {"params": size.params, "tokens": size.tokens, "flops": size.flops}
     quantities |= _loss(laws, context, size, notes)
-    quantities |= _settings(laws, size, notes)
-    quantities |= _shape(context, size)
-    warmup = min(size.params.value, LONGEST_WARMUP * size.tokens.value)
-    quantities["warmup_tokens"] = Predicted(value=warmup)
+    quantities |= predicted_error(
+        laws, size.flops.value, size.tokens.value / size.params.value, context.noise_sd, notes
+    )
+    settings, regrets = _settings(laws, size, notes)
+    quantities |= settings
+    quantities |= _shape(context, size.params)
+    quantities["warmup_tokens"] = _warmup(size)
+    if size.best_params is not None:
+        regrets["size"] = size_regret(
+            size.best_params, laws, size.params.value, size.tokens.value, _confidence(notes.laws)
+        )
+    notes.warn_range({"params": size.params.value, "tokens": size.tokens.value, "flops": size.flops.value})
     _warn_context(context, target or {}, notes)
-    return Prediction(quantities=quantities, warnings=tuple(notes.words))
+    found = {name: regret for name, regret in regrets.items() if regret is not None}
+    return Prediction(quantities=quantities, regrets=found, warnings=tuple(notes.words))
+
+
+def _confidence(laws: Mapping[str, FittedLaw]) -> float:
+    return next((law.confidence for law in laws.values()), 0.95)
 
 
 def _loss(laws: Mapping[str, FittedLaw], context: Context, size: Sizes, notes: Notes) -> dict[str, Predicted]:
-    law = laws.get("chinchilla")
+    law = laws.get(chinchilla.NAME)
     if law is None or law.status is Status.FAILED:
         notes.add("no law of the loss in params and tokens was fitted, so the loss is not predicted")
         return {}
-    warn_weak(law, notes)
-    warn_range(law, {"params": size.params.value, "tokens": size.tokens.value}, notes)
-
-    def loss(p: Mapping[str, float | Floats]) -> float | Floats:
-        return p["E"] + p["A"] * size.params.value ** -p["alpha"] + p["B"] * size.tokens.value ** -p["beta"]
-
-    draws = np.asarray(loss(law.draws)) if law.draws else np.array([])
-    noise = context.noise_sd or 0.0
-    single = draws * np.exp(noise * normal_scores(draws.size))
-    value = float(loss({name: law.value(name) for name in ("E", "A", "B", "alpha", "beta")}))
-    return {"loss": predicted_interval(value, draws, single, law.confidence)}
+    notes.use(law)
+    value = float(chinchilla.loss(_values(law), size.params.value, size.tokens.value))
+    if not law.draws:
+        return {"loss": Predicted(value=value)}
+    mean = np.asarray(chinchilla.loss(law.draws, size.params.value, size.tokens.value))
+    mean = value * (mean / value) ** widening_of(law) * np.exp(_common_error(laws) * normal_scores(mean.size, 1))
+    single = mean * np.exp((context.noise_sd or 0.0) * normal_scores(mean.size))
+    return {"loss": predicted_interval(value, mean, single, law.confidence)}
 
 
-def _settings(laws: Mapping[str, FittedLaw], size: Sizes, notes: Notes) -> dict[str, Predicted]:
-    law = laws.get("hyperparameters")
-    if law is None or law.status is Status.FAILED:
+def _common_error(laws: Mapping[str, FittedLaw]) -> float:
+    """Standard error of log loss that all cells of the tuned envelope share, which no resampling of them shows."""
+    found = laws.get("hyperparameters")
+    rows = found.tables.get("optima", ()) if found else ()
+    return float(rows[0].get("loss_common_stderr") or 0.0) if rows else 0.0
+
+
+def _values(law: FittedLaw) -> dict[str, float]:
+    return {name: estimate.value for name, estimate in law.parameters.items()}
+
+
+def _settings(
+    laws: Mapping[str, FittedLaw], size: Sizes, notes: Notes
+) -> tuple[dict[str, Predicted], dict[str, Regret | None]]:
+    """The settings, and what not knowing them better could cost."""
+    law = settings_law(laws)
+    if law is None:
         notes.add("no law of the settings was fitted, so they are not predicted")
+        return {}, {}
+    notes.use(law)
+    params, tokens = size.params.value, size.tokens.value
+    warn_lines(law, tokens / params, notes)
+    found = settings_at(law, params, tokens)
+    if "beta2_half_life" in found and "batch_tokens" not in found:
+        half_life = found["beta2_half_life"].value
+        notes.add(f"beta2 depends on the batch, which has no law: take 2^(-batch_tokens / {half_life:.3g})")
+    regret, left_out = settings_regret(law, found, laws, params, tokens)
+    if regret is not None and left_out:
+        notes.add(f"the regret of the settings leaves out {' and '.join(left_out)}, which has no law")
+    return predicted_settings(found, law.confidence), {"settings": regret}
+
+
+def _shape(context: Context, params: Predicted) -> dict[str, Predicted]:
+    """Depth, width and heads, and their range over the interval of params."""
+    shapes = [
+        dataclasses.asdict(shape)
+        for at in (params.value, params.low, params.high)
+        if at is not None and (shape := predict_shape(context.ladder, at)) is not None
+    ]
+    if not shapes:
         return {}
-    warn_weak(law, notes)
-    warn_range(law, {"params": size.params.value, "tokens": size.tokens.value}, notes)
-    columns = {name: _power(law, name, size, notes) for name in ("learning_rate", "batch_tokens")}
-    found = {
-        name: predicted_interval(column[0], column[1:], _scattered(law, name, column[1:]), law.confidence)
-        for name, column in columns.items()
-        if column is not None
-    }
-    return found | _beta2(law, size, columns["batch_tokens"], notes)
+    names = [name for name, value in shapes[0].items() if value is not None]
+    if context.params_count == "non_embedding":  # then it is params itself
+        names.remove("non_embedding_params")
+    return {name: _range([float(shape[name]) for shape in shapes], known=params.low is not None) for name in names}
 
 
-def _power(law: FittedLaw, name: str, size: Sizes, notes: Notes) -> Floats | None:
-    """Coefficient * params^x * tokens^y: the point value, then the draws; None where it was not fitted."""
-    if f"{name}.coefficient" not in law.parameters:
-        return None
-    _warn_line(law, name, size, notes)
-
-    def column(parameter: str) -> Floats:
-        key = f"{name}.{parameter}"
-        if key not in law.parameters:
-            return np.zeros(1)
-        return np.concatenate([[law.value(key)], law.draws.get(key, np.array([]))])
-
-    logs = np.log(column("coefficient"))
-    logs = logs + column("params_exponent") * math.log(size.params.value)
-    logs = logs + column("tokens_exponent") * math.log(size.tokens.value)
-    return np.asarray(np.exp(np.clip(logs, -700, 700)))
+def _warmup(size: Sizes) -> Predicted:
+    """As many tokens as params, over the ends of the sizes' intervals: of one compute, more params are fewer tokens."""
+    params, tokens = size.params, size.tokens
+    pairs = [(params.value, tokens.value)]
+    low_tokens, high_tokens = (tokens.low, tokens.high) if size.one_compute else (tokens.high, tokens.low)
+    pairs += [(params.low or params.value, high_tokens or tokens.value)]
+    pairs += [(params.high or params.value, low_tokens or tokens.value)]
+    ends = [min(n, LONGEST_WARMUP * d) for n, d in pairs]
+    return _range(ends, known=params.low is not None or tokens.low is not None)
 
 
-def _scattered(law: FittedLaw, name: str, draws: Floats) -> Floats:
-    """Draws of a single cell's optimum around the law."""
-    key = f"{name}.scatter"
-    scatter = law.value(key) if key in law.parameters else 0.0
-    return np.asarray(draws * np.exp(scatter * normal_scores(draws.size)))
-
-
-def _beta2(law: FittedLaw, size: Sizes, batch: Floats | None, notes: Notes) -> dict[str, Predicted]:
-    half_life = _power(law, "beta2_half_life", size, notes)
-    if half_life is not None and batch is not None:
-        single = 2 ** (-batch[1:] / _scattered(law, "beta2_half_life", half_life[1:]))
-        beta2 = 2 ** (-batch / half_life)
-        return {"beta2": predicted_interval(beta2[0], beta2[1:], single, law.confidence)}
-    remainder = _power(law, "one_minus_beta2", size, notes)
-    if remainder is None:
-        return {}
-    single = 1 - np.minimum(_scattered(law, "one_minus_beta2", remainder[1:]), 1.0)
-    beta2 = 1 - np.minimum(remainder, 1.0)
-    return {"beta2": predicted_interval(beta2[0], beta2[1:], single, law.confidence)}
-
-
-def _shape(context: Context, size: Sizes) -> dict[str, Predicted]:
-    shape = predict_shape(context.ladder, size.params.value)
-    if shape is None:
-        return {}
-    return {name: Predicted(value=float(value)) for name, value in dataclasses.asdict(shape).items()}
-
-
-def _warn_line(law: FittedLaw, name: str, size: Sizes, notes: Notes) -> None:
-    key = f"{name}.along_tokens_per_param"
-    if key not in law.parameters:
-        return
-    line, ratio = law.value(key), size.tokens.value / size.params.value
-    if abs(math.log(ratio / line)) > math.log(OFF_THE_LINE):
-        notes.add(
-            f"the law of {name} holds along tokens_per_param = {line:.3g}, and the target's is {ratio:.3g}: "
-            "the runs do not tell params from tokens"
-        )
+def _range(values: Sequence[float], *, known: bool) -> Predicted:
+    """The first value, within the smallest and the largest where an interval is known."""
+    return Predicted(value=values[0], low=min(values), high=max(values)) if known else Predicted(value=values[0])
 
 
 def _warn_context(context: Context, target: Mapping[str, object], notes: Notes) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from search_spaces.errors import InputError
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunRecord:
     """One measured point: a run's loss after so many tokens.
 

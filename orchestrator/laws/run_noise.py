@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from orchestrator.laws.fitted_surface import FittedSurface
 from orchestrator.laws.loss_points import LossPoints
 from orchestrator.laws.resample import unit_indices
 from orchestrator.laws.result import Floats
-from orchestrator.laws.varpro import SumOfPowers, VariableProjection
 
 # Parameters of the form that differences between runs, and those inside runs, determine.
 BETWEEN, WITHIN = 3, 2
 
 
-def shifted_samples(points: LossPoints, draws: int, seed: int) -> Floats:
-    """What each sample adds to every point's log loss, (draws, points)."""
-    residuals, unit = _residuals(points), unit_indices(points.units)
+def shifted_samples(points: LossPoints, surface: FittedSurface, draws: int, seed: int) -> Floats:
+    """What each sample adds to every point's log loss, (draws, points). `surface` is the one through the points."""
+    residuals: Floats = np.log(points.loss / surface.loss(points))
+    unit = unit_indices(points.units)
     counts = np.bincount(unit)
     means = np.bincount(unit, residuals) / counts
     inside = residuals - means[unit]
@@ -31,11 +32,3 @@ def shifted_samples(points: LossPoints, draws: int, seed: int) -> Floats:
     of_points = np.sqrt(within) * rng.standard_normal((draws, len(residuals)))
     shifts: Floats = of_runs[:, unit] + of_points
     return shifts
-
-
-def _residuals(points: LossPoints) -> Floats:
-    quantities = np.stack([points.params, points.tokens])
-    best = VariableProjection(SumOfPowers(quantities=quantities, loss=points.loss, shared=(0, 1))).best
-    terms = best.coefficients[0][:, None] * quantities ** -best.exponents[0][:, None]
-    residuals: Floats = np.log(points.loss) - np.log(best.offset[0] + terms.sum(axis=0))
-    return residuals

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +24,22 @@ SHORTEST_READING = 1 / 32
 READINGS_PER_DOUBLING = 3
 # A shorter cell is at least so many warmups long. A guess: Porian et al. 2024 had 5 and more at the optimum.
 WARMUPS = 2
+# What nobody trains, so that it is a slip of a unit or of a column: a value beyond these is not used. Guesses,
+# each several orders of magnitude beyond anything published.
+PLAUSIBLE: Mapping[str, tuple[float, float]] = {
+    "params": (1.0, 1e18),
+    "non_embedding_params": (1.0, 1e18),
+    "tokens": (1.0, 1e21),
+    "unique_tokens": (1.0, 1e21),
+    "flops": (1.0, 1e40),
+    "loss": (1e-9, 1e6),
+    "error": (1e-9, 1.0),
+    "learning_rate": (1e-15, 1e6),
+    "batch_tokens": (1.0, 1e15),
+    "beta2": (1e-6, 1 - 1e-9),
+}
+# Fewer tokens than this part of the params are no training run either. A guess.
+LEAST_TOKENS_PER_PARAM = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,25 +169,44 @@ def _lowest(cell: CellRuns) -> RunRecord:
 def _unusable(record: RunRecord, columns: Sequence[str]) -> str | None:
     if record.status == "failed":
         return "failed: it has no measurement"
-    for column in columns:
-        value = getattr(record, column)
-        if value is None:
-            return f"no {column}"
-        if isinstance(value, int | float) and not (math.isfinite(value) and value > 0):
-            return f"{column} is {value:g}, not a positive finite number"
-        if column == "beta2" and value >= 1:
-            return f"beta2 is {value:g}, not below 1"
+    wrong = (words for column in columns if (words := _wrong(column, getattr(record, column))) is not None)
+    if (first := next(wrong, None)) is not None:
+        return first
+    if record.params and record.tokens and record.tokens < LEAST_TOKENS_PER_PARAM * record.params:
+        return f"tokens is less than {LEAST_TOKENS_PER_PARAM:g} of params; are their units right?"
     return None
 
 
-def _thin(points: Sequence[RunRecord]) -> list[RunRecord]:
-    """At most MAX_POINTS_PER_RUN points, evenly spaced in log tokens; the last always stays."""
+def _wrong(column: str, value: object) -> str | None:
+    """Why a value of a column cannot be used."""
+    if value is None:
+        return f"no {column}"
+    if not isinstance(value, int | float):
+        return None
+    if not (math.isfinite(value) and value > 0):
+        return f"{column} is {value:g}, not a positive finite number"
+    if column == "beta2" and value >= 1:
+        return f"beta2 is {value:g}, not below 1"
+    low, high = PLAUSIBLE.get(column, (0.0, math.inf))
+    if low <= value <= high:
+        return None
+    return f"{column} is {value:.12g}, beyond anything trained ({low:.12g} to {high:.12g}); is its unit right?"
+
+
+def _thin(points: Sequence[RunRecord]) -> Sequence[RunRecord]:
     if len(points) <= MAX_POINTS_PER_RUN:
-        return list(points)
-    logs = np.log([_tokens(point) for point in points])
+        return points
+    return [points[int(index)] for index in spaced([_tokens(point) for point in points])]
+
+
+def spaced(tokens: npt.ArrayLike) -> npt.NDArray[np.intp]:
+    """Indices of at most MAX_POINTS_PER_RUN of rising counts, evenly spaced in logs; the last always stays."""
+    logs = np.log(np.asarray(tokens, float))
+    if logs.size <= MAX_POINTS_PER_RUN:
+        return np.arange(logs.size)
     wanted = np.linspace(logs[0], logs[-1], MAX_POINTS_PER_RUN)
-    kept = {int(np.argmin(np.abs(logs - place))) for place in wanted} | {len(points) - 1}
-    return [points[index] for index in sorted(kept)]
+    nearest = np.abs(logs - wanted[:, None]).argmin(axis=1)
+    return np.unique(np.append(nearest, logs.size - 1))
 
 
 def clusters(values: Sequence[float]) -> list[tuple[float, float]]:

@@ -12,26 +12,34 @@ from scipy.optimize import brentq
 # The trend is not followed further than this factor beyond the ladder's aspect ratios. Kaplan et al.
 # 2020, figure 5: a factor of two in aspect ratio costs less than 1 % of loss.
 ASPECT_REACH = 1.5
+# Feed-forward widths are multiples of this, as matrix kernels like them.
+FFN_STEP = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class LadderShape:
-    """One scale's shape; `params` is the count that N means in the laws."""
+    """One scale's shape; `params` is the count that N means in the laws. `ffn_width` is None where not known."""
 
     params: float
     depth: int
     width: int
     heads: int
     non_embedding_params: float
+    ffn_width: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictedShape:
-    """A shape with about the wanted params: width is a multiple of the ladder's usual head width."""
+    """A shape with about the wanted params: width is a multiple of the ladder's usual head width.
+
+    `non_embedding_params` are those of this shape; `ffn_width` is None where the ladder's is not known.
+    """
 
     depth: int
     width: int
     heads: int
+    ffn_width: int | None
+    non_embedding_params: float
 
 
 def predict_shape(ladder: Sequence[LadderShape], params: float) -> PredictedShape | None:
@@ -55,7 +63,19 @@ def predict_shape(ladder: Sequence[LadderShape], params: float) -> PredictedShap
     heads = max(1, round(width / head_width))
     whole = heads * round(head_width)
     depth = max(1, round((params - beside * whole) / (per_layer * whole**2)))
-    return PredictedShape(depth=depth, width=whole, heads=heads)
+    return PredictedShape(
+        depth=depth,
+        width=whole,
+        heads=heads,
+        ffn_width=_ffn_width(ladder, whole),
+        non_embedding_params=per_layer * depth * whole**2,
+    )
+
+
+def _ffn_width(ladder: Sequence[LadderShape], width: int) -> int | None:
+    """The ladder's usual multiple of the width, in whole FFN_STEPs."""
+    ratios = [shape.ffn_width / shape.width for shape in ladder if shape.ffn_width]
+    return max(1, round(float(np.median(ratios)) * width / FFN_STEP)) * FFN_STEP if ratios else None
 
 
 def _aspect(ladder: Sequence[LadderShape], params: float) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.laws.predicted import OUTSIDE, Notes, Predicted, predicted_interval, warn_range
+from orchestrator.laws.predicted import OUTSIDE, Notes, Predicted, predicted_interval, widening_of
 from orchestrator.laws.result import FittedLaw, Floats, Status
 from search_spaces.errors import InputError
 
@@ -17,13 +17,19 @@ OPTIMUM_LAWS = ("chinchilla", "isoflop-akima", "isoflop")
 FLOPS_PER_PARAM_TOKEN = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """The three sizes; those that a law gave have an interval."""
+    """The three sizes; those that a law gave have an interval.
+
+    `best_params` are draws of the compute-optimal params at the flops; None where no law says them.
+    `one_compute`: the flops are known, so that more params are fewer tokens.
+    """
 
     params: Predicted
     tokens: Predicted
     flops: Predicted
+    best_params: Floats | None = None
+    one_compute: bool = False
 
 
 def given_sizes(params: float | None, tokens: float | None, flops: float | None) -> dict[str, float]:
@@ -51,28 +57,48 @@ def complete_sizes(
 
     `measured` is the range of tokens_per_param of the ladder. Raises InputError where nothing says the rest.
     """
+    law = next((laws[name] for name in OPTIMUM_LAWS if name in laws and laws[name].status is Status.OK), None)
     if len(known) == 1:
-        return _completed(laws, measured, known, notes)
+        return _along_optimum(law, known, notes) if law else _along_ratio(_ladder_ratio(laws, measured), known, notes)
     params, tokens, flops = known.get("params"), known.get("tokens"), known.get("flops")
     if params is None:
         params = (flops or 0.0) / (FLOPS_PER_PARAM_TOKEN * (tokens or 1.0))
     if tokens is None:
         tokens = (flops or 0.0) / (FLOPS_PER_PARAM_TOKEN * params)
-    values = (params, tokens, FLOPS_PER_PARAM_TOKEN * params * tokens)
-    return Sizes(*(Predicted(value=value) for value in values))
+    flops = FLOPS_PER_PARAM_TOKEN * params * tokens
+    return Sizes(
+        params=Predicted(value=params),
+        tokens=Predicted(value=tokens),
+        flops=Predicted(value=flops),
+        best_params=_best_params(law, flops) if law else None,
+    )
 
 
-def _completed(
-    laws: Mapping[str, FittedLaw], measured: tuple[float, float] | None, known: dict[str, float], notes: Notes
-) -> Sizes:
-    """The two sizes that go with one: on the line N* = k C^a of a law, or along one tokens_per_param."""
-    law = next((laws[name] for name in OPTIMUM_LAWS if name in laws and laws[name].status is Status.OK), None)
-    if law is not None:
-        notes.add(f"the sizes that were not given are compute-optimal by the law {law.name!r}")
-        warn_range(law, known, notes)
-        exponents, scales = _optimum_line(law)
-        return _along(known, exponents, scales, law.confidence)
-    ratio = _ladder_ratio(laws, measured)
+def _along_optimum(law: FittedLaw, known: dict[str, float], notes: Notes) -> Sizes:
+    """The two sizes that go with one on the line N* = k C^a of a law."""
+    notes.add(f"the sizes that were not given are compute-optimal by the law {law.name!r}")
+    notes.use(law)
+    exponents, scales = _optimum_line(law)
+    sizes = _along(known, exponents, scales)
+    widening = widening_of(law)
+    found = {
+        name: predicted_interval(draws[0], draws[1:], None, law.confidence, widening=widening)
+        for name, draws in sizes.items()
+    }
+    ((name, value),) = known.items()
+    found[name] = Predicted(value=value)
+    best = _best_params(law, found["flops"].value)
+    return Sizes(
+        params=found["params"],
+        tokens=found["tokens"],
+        flops=found["flops"],
+        best_params=best,
+        one_compute=name == "flops",
+    )
+
+
+def _along_ratio(ratio: float | None, known: dict[str, float], notes: Notes) -> Sizes:
+    """The two sizes that go with one along a tokens_per_param."""
     if ratio is None:
         raise InputError(
             f"only {next(iter(known))} was given, and no law says the compute-optimal size; "
@@ -81,8 +107,18 @@ def _completed(
     notes.add(
         f"no law of the compute-optimal size is good enough; tokens_per_param = {ratio:.3g} of the fitted runs is used"
     )
-    scale = 1 / math.sqrt(FLOPS_PER_PARAM_TOKEN * ratio)
-    return _along(known, np.array([0.5]), np.array([scale]), 0.95)
+    sizes = _along(known, np.array([0.5]), np.array([1 / math.sqrt(FLOPS_PER_PARAM_TOKEN * ratio)]))
+    params, tokens, flops = (Predicted(value=float(sizes[name][0])) for name in ("params", "tokens", "flops"))
+    return Sizes(params=params, tokens=tokens, flops=flops)
+
+
+def _best_params(law: FittedLaw, flops: float) -> Floats:
+    """Draws of N*(C), spread as widely as the law's own intervals."""
+    exponents, scales = _optimum_line(law)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        best = scales * flops**exponents
+        widened: Floats = best[0] * (best[1:] / best[0]) ** widening_of(law)
+    return widened
 
 
 def _optimum_line(law: FittedLaw) -> tuple[Floats, Floats]:
@@ -94,25 +130,24 @@ def _optimum_line(law: FittedLaw) -> tuple[Floats, Floats]:
     if law.name != "chinchilla":
         return column("a"), column("k")
     alpha, beta = column("alpha"), column("beta")
-    ratio = (alpha * column("A") / (beta * column("B"))) ** (1 / (alpha + beta))
-    exponent = beta / (alpha + beta)
-    return exponent, ratio * FLOPS_PER_PARAM_TOKEN**-exponent
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        ratio = (alpha * column("A") / (beta * column("B"))) ** (1 / (alpha + beta))
+        exponent = beta / (alpha + beta)
+        return exponent, ratio * FLOPS_PER_PARAM_TOKEN**-exponent
 
 
-def _along(known: dict[str, float], exponent: Floats, scale: Floats, confidence: float) -> Sizes:
+def _along(known: dict[str, float], exponent: Floats, scale: Floats) -> dict[str, Floats]:
     """All three sizes, where N = scale * C^exponent and C = 6 N D; the first entry is the point value."""
-    name, value = next(iter(known.items()))
-    if name == "flops":
-        flops = np.full_like(exponent, value)
-    elif name == "params":
-        flops = (value / scale) ** (1 / exponent)
-    else:
-        flops = (FLOPS_PER_PARAM_TOKEN * scale * value) ** (1 / (1 - exponent))
-    params = scale * flops**exponent
-    sizes = {"params": params, "tokens": flops / (FLOPS_PER_PARAM_TOKEN * params), "flops": flops}
-    found = {size: predicted_interval(draws[0], draws[1:], None, confidence) for size, draws in sizes.items()}
-    found[name] = Predicted(value=value)
-    return Sizes(found["params"], found["tokens"], found["flops"])
+    ((name, value),) = known.items()
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        if name == "flops":
+            flops = np.full_like(exponent, value)
+        elif name == "params":
+            flops = (value / scale) ** (1 / exponent)
+        else:
+            flops = (FLOPS_PER_PARAM_TOKEN * scale * value) ** (1 / (1 - exponent))
+        params = scale * flops**exponent
+        return {"params": params, "tokens": flops / (FLOPS_PER_PARAM_TOKEN * params), "flops": flops}
 
 
 def _ladder_ratio(laws: Mapping[str, FittedLaw], measured: tuple[float, float] | None) -> float | None:

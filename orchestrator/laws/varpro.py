@@ -3,8 +3,8 @@
 For given exponents the coefficients are a small linear problem. So the exponents are laid out on a
 grid, the coefficients (none negative) found on all of it at once by reweighted least squares under
 Huber's loss on log loss, and the best few polished by Newton. Nothing depends on a good start.
-Bootstrap replicates are weights on the same points: their starts come from one matrix product over
-the grid, and all of them are polished in one batch.
+Bootstrap replicates are weights on the same points: they start at the fit to all points, moved on its
+tangent, and are polished in one batch. Where a pilot finds lower minima from the grid, all are tried from there too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from orchestrator.laws.exponent_grid import solve_grid
-from orchestrator.laws.newton import TOLERANCE, Objective, Samples, polish
+from orchestrator.laws.newton import TOLERANCE, Samples, polish
+from orchestrator.laws.powers_objective import Objective
 from orchestrator.laws.result import Floats
 
 # Exponents of loss laws in params, tokens or compute lie between 0.03 and 1 in every published fit
@@ -25,11 +26,16 @@ EXPONENT_BOUNDS = (0.005, 3.0)
 LEAST_COEFFICIENT = 1e-8
 # ... and a part at the middle of the points below this is as good as none: no loss is measured better. A guess.
 ABSENT = 1e-3
+# Starts come from no more points than these, drawn at random: they are only starts. A guess.
+MOST_GRID_POINTS = 1500
 STARTS = 8  # lowest grid nodes that are polished beside the valleys. A guess
 # Newton steps for all starts, how many of them go on, and for how many steps. Guesses, tried on random problems.
 SCREENING, FINALISTS, POLISHING = 40, 3, 300
+TANGENT_STEPS = 3  # Newton steps of a replicate on the tangent at the best fit: more come no nearer
+# Replicates that are tried from the grid too; only where that leads one of them lower, all others are. A guess.
+PILOT = 50
 PROBING = 12  # Newton steps after which a replicate's second start is given up if it lies higher. A guess
-BATCH_ELEMENTS = 400_000  # rows * points of one batch: stays in the cache, bounds memory
+BATCH_ELEMENTS = 4_000_000  # rows * points of one batch: bounds memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,35 +84,49 @@ class VariableProjection:
             lower=np.array([least] * coefficients + [low] * exponents),
             upper=np.array([-least] * coefficients + [high] * exponents),
         )
-        self._grid = solve_grid(self.objective)
+        points = np.arange(problem.loss.size)
+        if points.size > MOST_GRID_POINTS:
+            points = np.sort(np.random.default_rng(0).choice(points.size, MOST_GRID_POINTS, replace=False))
+        self._grid_points = points
+        self._grid = solve_grid(self.objective.at(points))
         self._theta, value = self._global_minimum()
         self.best = self._solutions(self._theta[None], np.array([value]))
 
     def refit(self, samples: Samples) -> Solutions:
         """The best fit to each sample, e.g. bootstrap multiplicities or losses with other noise."""
         rows = max(1, BATCH_ELEMENTS // samples.weights.shape[1])
-        pieces = [self._refit_batch(samples[at : at + rows]) for at in range(0, len(samples), rows)]
-        return self._solutions(*(np.concatenate(piece) for piece in zip(*pieces, strict=True)))
+        batches = [slice(at, at + rows) for at in range(0, len(samples), rows)]
+        near = [self._from_best(samples[batch]) for batch in batches]
+        theta, values = (np.concatenate(piece) for piece in zip(*near, strict=True))
+        for batch in (slice(0, PILOT), *(slice(PILOT + b.start, PILOT + b.stop) for b in batches)):
+            if not self._from_grid(theta[batch], values[batch], samples[batch]):
+                break
+        return self._solutions(theta, values)
 
     def _global_minimum(self) -> tuple[Floats, float]:
         nodes = np.argsort(self._grid.value, kind="stable")[:STARTS]
         theta = self._grid.theta[np.unique(np.concatenate([nodes, self._grid.valleys()]))]
-        for kept, iterations in ((FINALISTS, SCREENING), (1, POLISHING)):
-            samples = Samples.weighted(np.ones((len(theta), self.objective.log_loss.size)))
-            theta, values = polish(self.objective, theta, samples, iterations=iterations)
+        fewer = self.objective.at(self._grid_points)
+        for objective, kept, iterations in ((fewer, FINALISTS, SCREENING), (self.objective, 1, POLISHING)):
+            samples = Samples.weighted(np.ones((len(theta), objective.log_loss.size)))
+            theta, values = polish(objective, theta, samples, iterations=iterations)
             best = np.argsort(values, kind="stable")[:kept]
             theta, values = theta[best], values[best]
         return theta[0], float(values[0])
 
-    def _refit_batch(self, samples: Samples) -> tuple[Floats, Floats]:
-        """From the best fit to all points; from the grid too, where that soon leads lower."""
+    def _from_best(self, samples: Samples) -> tuple[Floats, Floats]:
+        """From the best fit to all points, first on its tangent."""
         near = np.broadcast_to(self._theta, (len(samples), self._theta.size))
-        theta, values = polish(self.objective, near, samples)
-        starts = self._grid.starts(samples.weights)
+        nearer, _ = polish(self.objective.tangent(self._theta), near, samples, iterations=TANGENT_STEPS)
+        return polish(self.objective, nearer, samples)
+
+    def _from_grid(self, theta: Floats, values: Floats, samples: Samples) -> bool:
+        """From the grid too, where that soon leads lower; overwrites, and says whether it did anywhere."""
+        starts = self._grid.starts(samples.weights[:, self._grid_points])
         other, lower = polish(self.objective, starts, samples, iterations=PROBING)
         worth = np.flatnonzero(lower < values - TOLERANCE)
         theta[worth], values[worth] = polish(self.objective, other[worth], samples[worth])
-        return theta, values
+        return bool(worth.size)
 
     def _solutions(self, theta: Floats, values: Floats) -> Solutions:
         terms, (low, high) = self.objective.terms, EXPONENT_BOUNDS

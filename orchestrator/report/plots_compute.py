@@ -130,7 +130,7 @@ def optimal_size(data: ReportData) -> go.Figure:
     for law in found:
         formula, color = _ALLOCATING[law.name](x), _COLORS[law.name]
         figure.add_traces(band_traces(band(law, x, formula), name=_called(law), color=color, group=law.name))
-    for allocation, dash in zip(ALLOCATIONS, ("dot", "dashdot", "dash"), strict=True):
+    for allocation, dash in zip(ALLOCATIONS, ("dot", "dashdot", "dash"), strict=False):  # the first three
         figure.add_trace(_published(x, allocation.name, [allocation.params(flops) for flops in x], dash))
     minima = _used_minima(data)
     if minima:

@@ -101,8 +101,9 @@ def log_ticks(values: Sequence[float], *, write: str = "si", most: int = 7) -> d
 def plain_log_ticks(low: float, high: float) -> dict[str, object]:
     """Plain numbers on a short log axis, where decades alone would leave it bare."""
     for step in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0):
-        ticks = [round(step * k, 6) for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
-        if len(ticks) <= _MOST_TICKS:
+        multiples = range(math.ceil(low / step), math.floor(high / step) + 1)
+        if len(multiples) <= _MOST_TICKS:
+            ticks = [round(step * multiple, 6) for multiple in multiples]
             return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
     return {}
 

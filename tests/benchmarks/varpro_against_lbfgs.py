@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from orchestrator.laws.newton import HUBER_DELTA, Objective, Samples, polish
+from orchestrator.laws.newton import HUBER_DELTA, Samples, polish
+from orchestrator.laws.powers_objective import Objective
 from orchestrator.laws.result import Floats
 from orchestrator.laws.varpro import SumOfPowers, VariableProjection
 
@@ -42,8 +43,8 @@ def lbfgs_value(theta: Floats, objective: Objective) -> tuple[float, Floats]:
     score = np.clip(residuals[0], -HUBER_DELTA, HUBER_DELTA)
     size = np.abs(residuals[0])
     inside = np.minimum(size, HUBER_DELTA)
-    shares = parts[0] @ score
-    gradient = np.concatenate([shares, -((parts[0, 1:] * objective.x) @ score)])
+    shares = parts[:, 0] @ score
+    gradient = np.array([score.sum() - shares.sum(), *shares, *(-((parts[:, 0] * objective.x) @ score))])
     return 1e3 * float((inside * (size - inside / 2)).sum()), 1e3 * gradient
 
 

@@ -121,6 +121,7 @@ def test_a_prediction_comes_back_from_the_ledger(history: History) -> None:
     assert "settings" not in said.quantities
     assert {"learning_rate", "batch_tokens", "beta2", "loss"} <= set(said.quantities)
     again = as_json(said)
+    assert again["regret"] == predicted.prediction["regret"]
     assert {name: again[name] for name in said.quantities} == {
         name: predicted.prediction[name] for name in said.quantities
     }

@@ -154,7 +154,14 @@ def test_predict_prints_both_intervals_and_the_published_rules(laws, capsys):
     assert cli.main(["predict", str(laws), "--params", "32M", "--tokens", "1B", "--target", "sequence_length=256"]) == 0
 
     said = capsys.readouterr().out
-    for part in ("interval of one run", "learning_rate", "Step Law", "Hoffmann", "the target has 256"):
+    for part in (
+        "interval of one run",
+        "learning_rate",
+        "Step Law",
+        "Hoffmann",
+        "the target has 256",
+        "of the compute",
+    ):
         assert part in said
 
 
@@ -169,6 +176,16 @@ def test_predict_writes_arguments_that_transformers_knows(laws, capsys):
     assert set(given) <= {each.name for each in dataclasses.fields(TrainingArguments)}
     assert given["learning_rate"] == pytest.approx(at(RATE, 3.2e7, 1e9), rel=0.2)
     assert given["per_device_train_batch_size"] * 128 * given["max_steps"] == pytest.approx(1e9, rel=0.01)
+
+
+def test_predict_says_what_the_uncertainty_could_cost(laws, capsys):
+    for sizes in (["--flops", "1e17"], ["--params", "32M"], ["--tokens", "1B"], ["--params", "32M", "--flops", "1e17"]):
+        assert cli.main(["predict", str(laws), *sizes, "--json"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        for name in ("settings", "size"):
+            cost = said["regret"][name]
+            assert 0 <= cost["loss"] < cost["loss_high"] < 0.2
+            assert 0 <= cost["compute"] < cost["compute_high"] <= 1
 
 
 @pytest.mark.parametrize(

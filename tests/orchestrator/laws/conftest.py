@@ -89,12 +89,12 @@ def make_sweep(
     return records
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def truth() -> type[Truth]:
     return Truth
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def sweep() -> Callable[..., list[RunRecord]]:
     return make_sweep
 

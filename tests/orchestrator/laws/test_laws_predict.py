@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.laws.predict import Context, predict
+from orchestrator.laws.predicted import widening_of
+from orchestrator.laws.predicted_settings import settings_law
 from orchestrator.laws.result import Estimate, FittedLaw, Status
 from orchestrator.laws.shape import LadderShape, predict_shape
 from search_spaces.errors import InputError
@@ -66,6 +68,7 @@ def test_intervals_hold_the_value_and_a_single_run_varies_more():
     assert np.log(rate.predictive_high / rate.value) == pytest.approx(1.96 * 0.2, rel=0.1)
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.floats(1e15, 1e24))
 def test_sizes_from_flops_params_or_tokens_are_the_same_line(flops):
     first = predict(LAWS, Context(), flops=flops)
@@ -91,7 +94,10 @@ def test_a_weak_optimum_is_not_used_and_the_ladders_ratio_is():
 
 def test_far_outside_is_said_with_the_factor():
     found = predict(LAWS, Context(), params=4e9, tokens=2e9)
-    assert "params is 40 times the largest used (1e+08) in the law 'hyperparameters'" in found.warnings
+    assert (
+        "params is 40 times the largest used (1e+08) in the laws 'chinchilla' and 'hyperparameters'" in found.warnings
+    )
+    assert any(word.startswith("more than 30 times beyond what was measured") for word in found.warnings)
 
 
 def test_off_the_line_of_a_law_is_said():
@@ -137,6 +143,57 @@ def test_a_predicted_shape_has_about_the_wanted_params(params):
     counted = 12 * found.depth * found.width**2 + 256 * found.width
     assert found.width % found.heads == 0
     assert abs(np.log(counted / params)) < 0.5
+
+
+def test_shape_and_warmup_follow_the_interval_of_the_size():
+    context = Context(ladder=LADDER, vocab_size=256)
+    found = predict(LAWS, context, flops=1e18).quantities
+    for name in ("params", "tokens", "width", "depth", "warmup_tokens", "non_embedding_params"):
+        assert found[name].low <= found[name].value <= found[name].high
+    assert found["params"].low < found["params"].high
+    assert found["warmup_tokens"].value == min(found["params"].value, found["tokens"].value / 4)
+    given_both = predict(LAWS, context, params=1e7, tokens=2e8).quantities
+    assert given_both["width"].low is None
+    assert given_both["warmup_tokens"].low is None
+
+
+def test_feed_forward_width_is_the_ladders_usual_multiple():
+    ladder = tuple(LadderShape(**{**vars(shape), "ffn_width": 4 * shape.width}) for shape in LADDER)
+    found = predict_shape(ladder, 1e7)
+    assert found.ffn_width == 4 * found.width
+    assert predict_shape(LADDER, 1e7).ffn_width is None
+
+
+def test_the_joint_law_gives_the_settings_where_it_is_preferred():
+    rows = [{"law": "joint", "preferred": True}, {"law": "hyperparameters", "preferred": False}]
+    other = [{**row, "preferred": not row["preferred"]} for row in rows]
+    joint = law("joint", {"learning_rate.coefficient": 1e-3}, tables={"held_out_regret": rows})
+    apart = law("joint", {"learning_rate.coefficient": 1e-3}, tables={"held_out_regret": other})
+    assert settings_law({**LAWS, "joint": joint}).name == "joint"
+    assert settings_law({**LAWS, "joint": apart}).name == "hyperparameters"
+    assert settings_law({"joint": apart}).name == "joint"
+    failed = FittedLaw(**{**vars(joint), "status": Status.FAILED})
+    assert settings_law({**LAWS, "joint": failed}).name == "hyperparameters"
+    assert settings_law({}) is None
+
+
+def test_a_half_life_without_a_batch_is_said():
+    lone = law("hyperparameters", {"learning_rate.coefficient": 1e-3, "beta2_half_life.coefficient": 5e4})
+    found = predict({"hyperparameters": lone}, Context(), params=1e7, tokens=1e9)
+    assert "beta2" not in found.quantities
+    assert any("take 2^(-batch_tokens / 5e+04)" in word for word in found.warnings)
+
+
+def test_intervals_are_as_wide_as_the_laws_own():
+    draws = CHINCHILLA.draws["E"]
+    low, high = np.quantile(draws, [0.025, 0.975])
+    own = Estimate(value=1.8, low=1.8 - 2 * (1.8 - low), high=1.8 + 2 * (high - 1.8))
+    widened = FittedLaw(**{**vars(CHINCHILLA), "parameters": {**CHINCHILLA.parameters, "E": own}})
+    assert widening_of(CHINCHILLA) == 1.0
+    assert widening_of(widened) == pytest.approx(2.0)
+    narrow, wide = (predict({"chinchilla": each}, Context(), params=1e7, tokens=2e8) for each in (CHINCHILLA, widened))
+    spans = [np.log(found.quantities["loss"].high / found.quantities["loss"].low) for found in (narrow, wide)]
+    assert spans[1] == pytest.approx(2 * spans[0], rel=1e-6)
 
 
 def test_no_ladder_no_shape():

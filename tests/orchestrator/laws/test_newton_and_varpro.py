@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.laws.exponent_grid import nonnegative_least_squares
-from orchestrator.laws.newton import Objective, Samples, polish
+from orchestrator.laws.newton import Samples, polish
+from orchestrator.laws.powers_objective import Objective
 from orchestrator.laws.varpro import SumOfPowers, VariableProjection
 
 

@@ -1,0 +1,150 @@
+"""Which search a free slot is given to, which searches are settled, and when a sweep has told enough."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.laws.coordinates import half_life_steps
+from orchestrator.laws.outlook import Outlook, Worth, outlook
+from orchestrator.laws.records import RunRecord
+from orchestrator.laws.result import Floats
+from orchestrator.trial import Trial, TrialState
+from search_spaces.axis import Fixed
+from search_spaces.plan import Search, SweepPlan
+from search_spaces.space import SearchSpace
+
+SECONDS_PER_HOUR = 3600.0
+LEAST_BETA2 = 0.01  # an axis of beta2 may begin at zero, whose half-life has no logarithm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """What a sweep is for, and what it may cost; None where it was not said.
+
+    `target` is (params, tokens) of the run that is to be predicted; `regret` the expected relative loss
+    above the best there at which the sweep has told enough. `flops` are FLOP of all trials, `device_hours`
+    hours of workers.
+    """
+
+    target: tuple[float, float] | None = None
+    flops: float | None = None
+    device_hours: float | None = None
+    regret: float | None = None
+
+
+class Steering:
+    """Decides by what is known of the target. Without one, searches are taken in the plan's order.
+
+    All answers follow from the trials alone, so that a restarted driver decides the same.
+    """
+
+    def __init__(self, *, plan: SweepPlan, goal: Goal) -> None:
+        self._plan, self._goal = plan, goal
+        self._seen: tuple[str, ...] = ()
+        self._outlook: Outlook | None = None
+
+    def order(self, searches: Sequence[Search], trials: Sequence[Trial]) -> list[Search]:
+        """The searches, the one first whose next trial is worth most per FLOP."""
+        known = self.known(trials)
+        if known is None:
+            return list(searches)
+        running = [trial for trial in trials if not trial.state.ended]
+
+        def worth(search: Search) -> float:
+            waiting = 1 + sum(trial.of(search) for trial in running)
+            return self._worth(known, search).total / search.cell.flops() / waiting
+
+        return sorted(searches, key=worth, reverse=True)
+
+    def settled(self, search: Search, trials: Sequence[Trial]) -> str:
+        """Why the search needs no further trial; empty while it does."""
+        known = self.known(trials)
+        if known is None or not self._worth(known, search).settled:
+            return ""
+        return "another trial would tell next to nothing of its optimum beside what the laws say"
+
+    def repeats(self, search: Search, trials: Sequence[Trial]) -> bool:
+        """Whether the search's best settings again tell more of the target than another point does."""
+        known = self.known(trials)
+        if known is None:
+            return False
+        worth = self._worth(known, search)
+        return worth.settled and worth.loss > worth.regret
+
+    def enough(self, trials: Sequence[Trial]) -> str:
+        """Why the sweep has told enough, or may cost no more; empty while it goes on."""
+        spent = self.spent(trials)
+        for what, limit in (("flops", self._goal.flops), ("device_hours", self._goal.device_hours)):
+            if limit is not None and spent[what] >= limit:
+                return f"the budget is spent: {spent[what]:.3g} of {limit:.3g} {what}"
+        known = self.known(trials) if self._goal.regret is not None else None
+        if known is not None and self._goal.regret is not None and known.expected_regret < self._goal.regret:
+            return f"the target's expected regret is {known.expected_regret:.3%}, below {self._goal.regret:.3%}"
+        return ""
+
+    def spent(self, trials: Sequence[Trial]) -> Mapping[str, float]:
+        """FLOP of all trials that were proposed, and hours of workers for those that ended."""
+        flops = sum(self._plan.search_of(trial.scale, trial.tokens).cell.flops() for trial in trials)
+        seconds = sum(trial.result.seconds for trial in trials if trial.result is not None)
+        return {"flops": float(flops), "device_hours": seconds / SECONDS_PER_HOUR}
+
+    def known(self, trials: Sequence[Trial]) -> Outlook | None:
+        """The outlook on the target; None without one, or before the first cell is known."""
+        if self._goal.target is None:
+            return None
+        measured = tuple(trial.key for trial in trials if trial.loss is not None)
+        if measured != self._seen:
+            self._seen, self._outlook = measured, self._look(trials, self._goal.target)
+        return self._outlook
+
+    def _look(self, trials: Sequence[Trial], target: tuple[float, float]) -> Outlook | None:
+        space = self._plan.searches[0].space
+        return outlook(
+            [self._record(trial) for trial in trials if trial.state is TrialState.COMPLETED],
+            _settings(space),
+            planned=[_size(search) for search in self._plan.searches],
+            bounds=_bounds(self._plan.searches[0]),
+            target=target,
+        )
+
+    def _worth(self, known: Outlook, search: Search) -> Worth:
+        return known.worth[self._plan.searches.index(search)]
+
+    def _record(self, trial: Trial) -> RunRecord:
+        search = self._plan.search_of(trial.scale, trial.tokens)
+        params, tokens = _size(search)
+        return RunRecord(
+            run_id=trial.key,
+            params=params,
+            tokens=tokens,
+            loss=trial.loss,
+            learning_rate=trial.settings.learning_rate,
+            batch_tokens=trial.settings.batch_size * search.cell.scale.sequence_length,
+            beta2=max(trial.settings.beta2, LEAST_BETA2),
+        )
+
+
+def _size(search: Search) -> tuple[float, float]:
+    return float(search.cell.scale.params), float(search.cell.tokens)
+
+
+def _settings(space: SearchSpace) -> tuple[str, ...]:
+    names = {"learning_rate": "learning_rate", "batch_size": "batch_tokens", "beta2": "beta2"}
+    return tuple(names[name] for name, axis in space.axes().items() if not isinstance(axis, Fixed))
+
+
+def _bounds(search: Search) -> tuple[Floats, Floats]:
+    """The ends of the searched axes in the laws' coordinates."""
+    length = search.cell.scale.sequence_length
+    places: Mapping[str, Callable[[float], float]] = {
+        "learning_rate": math.log,
+        "batch_size": lambda batch: math.log(batch * length),
+        "beta2": lambda beta2: math.log(half_life_steps(max(beta2, LEAST_BETA2))),
+    }
+    axes = {name: axis for name, axis in search.space.axes().items() if not isinstance(axis, Fixed)}
+    low, high = ([places[name](getattr(axis, end)) for name, axis in axes.items()] for end in ("low", "high"))
+    return np.array(low), np.array(high)
