@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from orchestrator.goal import Goal
 from orchestrator.ports import Resources, TrainerRef
 from search_spaces.axis import Axis, Fixed, LogUniform, OneMinusLog, PowersOfTwo
 from search_spaces.errors import InputError
@@ -37,6 +38,10 @@ def _name(given: str) -> str:
 Name = Annotated[str, AfterValidator(_name)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Beta2 = Annotated[float, Field(ge=0, lt=1)]
+
+
+# Scales below the first one that is predicted before it starts: fewer tell no law.
+FIRST_BACKTEST = 3
 
 
 class _Section(BaseModel):
@@ -143,6 +148,33 @@ class TrackingSection(_Section):
     uri: str | None = None
 
 
+class TargetSection(_Section):
+    """The run that the sweep is to predict. Without tokens, the longest tokens_per_param of the sweep."""
+
+    params: Positive
+    tokens: Positive | None = None
+
+
+class BudgetSection(_Section):
+    """What all trials together may cost: FLOP, or hours of workers."""
+
+    flops: Positive | None = None
+    device_hours: Positive | None = None
+
+
+def _fraction(given: object) -> object:
+    """`0.1%` is 0.001."""
+    if isinstance(given, str) and given.strip().endswith("%"):
+        return float(given.strip().removesuffix("%")) / 100
+    return given
+
+
+class StopSection(_Section):
+    """The sweep has told enough when the target's expected regret is below this."""
+
+    regret: Annotated[float, BeforeValidator(_fraction), Field(gt=0, lt=1)]
+
+
 class SweepFile(_Section):
     """A whole sweep file. Every key has a meaning of its own in the README's table."""
 
@@ -153,7 +185,10 @@ class SweepFile(_Section):
     replicates: Count = 1  # runs of the best settings, at the smallest and at the largest scale
     backtest: bool = True  # hold the largest scale out, and predict it before its first trial
     space: SpaceSection = SpaceSection()
-    sampler: Literal["tpe", "gp", "cmaes", "random", "grid"] = "tpe"
+    sampler: Literal["law-guided", "tpe", "gp", "cmaes", "random", "grid"] = "tpe"
+    target: TargetSection | None = None  # what the sweep is for; trials go where they tell most about it
+    budget: BudgetSection = BudgetSection()
+    stop: StopSection | None = None
     schedule: Schedule = Schedule.CONSTANT
     seed: Annotated[int, BeforeValidator(whole), Field(ge=0)] = 0
     trainer: Annotated[TrainerSection, BeforeValidator(_trainer)] = TrainerSection()
@@ -176,9 +211,11 @@ class SweepFile(_Section):
         if unknown:
             known = [*(scale.name for scale in scales), "default"]
             raise InputError(f"resources: no scale is named {unknown[0]!r}; known are {', '.join(known)}")
-        held_out = self.backtest and len(scales) > 3
+        held_out = self.backtest and len(scales) > FIRST_BACKTEST
+        guided = scales[FIRST_BACKTEST:] if self.sampler == "law-guided" else ()
         space = self.space.space()
         self._check_sampler(space)
+        self._check_goal()
         searches = [
             plan_searches(
                 scale=scale,
@@ -187,7 +224,7 @@ class SweepFile(_Section):
                 trials=self.trials,
                 schedule=self.schedule,
                 seeds=self.replicates if scale in (scales[0], scales[-1]) else 1,
-                held_out=held_out and scale is scales[-1],
+                held_out=held_out and (scale is scales[-1] or scale in guided),
             )
             for scale in scales
         ]
@@ -197,6 +234,30 @@ class SweepFile(_Section):
             schedule=self.schedule,
             seed=self.seed,
         )
+
+    def goal(self) -> Goal:
+        """What the sweep is for, and what it may cost."""
+        target = None
+        if self.target is not None:
+            tokens = self.target.tokens or max(self.tokens_per_param) * self.target.params
+            target = (self.target.params, tokens)
+        return Goal(
+            target=target,
+            flops=self.budget.flops,
+            device_hours=self.budget.device_hours,
+            regret=self.stop.regret if self.stop else None,
+        )
+
+    def _check_goal(self) -> None:
+        if self.stop is not None and self.target is None:
+            raise InputError(
+                f"stop.regret is {self.stop.regret:g} and there is no target; say whose regret: target: {{params: 7e9}}"
+            )
+        if self.target is not None and self.sampler != "law-guided":
+            raise InputError(
+                f"target is given and sampler is {self.sampler!r}; trials are placed for a target by the laws: "
+                "use sampler: law-guided"
+            )
 
     def _check_sampler(self, space: SearchSpace) -> None:
         searched = sum(not isinstance(axis, Fixed) for axis in space.axes().values())

@@ -19,6 +19,7 @@ from orchestrator.ports import Tracker, WorkerPool
 from orchestrator.progress import Display, duration
 from orchestrator.runfolder import RunFolder, check_history, software_version
 from orchestrator.status import sweep_status
+from orchestrator.steering import Steering
 from orchestrator.sweep import Ending, Forecast, Ports, Requests, Sweep, show_all
 from orchestrator.trial import Trial, TrialState
 from search_spaces.errors import InputError
@@ -113,6 +114,7 @@ def run(sweep: SweepFile, folder: Path, display: Display) -> int:
                     ports=_ports(sweep, run_folder, pool, tracker),
                     trainer_version=version,
                     resources=sweep.resources_of,
+                    steering=Steering(plan=plan, goal=sweep.goal()),
                     requests=_requests(run_folder, interrupts),
                     progress=lambda: display.update(sweep_status(plan, ledger.history, now=time.time())),
                 ).run()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from orchestrator.goal import Goal
 from orchestrator.laws.coordinates import half_life_steps
 from orchestrator.laws.outlook import Outlook, Worth, outlook
 from orchestrator.laws.records import RunRecord
@@ -19,21 +19,6 @@ from search_spaces.space import SearchSpace
 
 SECONDS_PER_HOUR = 3600.0
 LEAST_BETA2 = 0.01  # an axis of beta2 may begin at zero, whose half-life has no logarithm
-
-
-@dataclass(frozen=True, kw_only=True)
-class Goal:
-    """What a sweep is for, and what it may cost; None where it was not said.
-
-    `target` is (params, tokens) of the run that is to be predicted; `regret` the expected relative loss
-    above the best there at which the sweep has told enough. `flops` are FLOP of all trials, `device_hours`
-    hours of workers.
-    """
-
-    target: tuple[float, float] | None = None
-    flops: float | None = None
-    device_hours: float | None = None
-    regret: float | None = None
 
 
 class Steering:

@@ -346,19 +346,18 @@ class Sweep:
             future = self._forecasts.get(search.name)
             if future is None:
                 known = tuple(self._known_before(search))
-                if known and all(trial.state.ended for trial in known) and self._searched_below():
+                if known and all(trial.state.ended for trial in known) and self._searched_below(search):
                     self._forecasts[search.name] = executor.submit(self.ports.forecast, search, known)
             elif future.done():
                 self._write_down(search, future)
 
     def _known_before(self, search: Search) -> Iterator[Trial]:
-        """Search trials of what is not held out. Replicates fill slots meanwhile, and come too late to count."""
-        for other in self.plan.searches:
-            if not other.held_out:
-                yield from self._searched(other)
+        """Search trials of smaller scales. Replicates fill slots meanwhile, and come too late to count."""
+        for other in self.plan.below(search):
+            yield from self._searched(other)
 
-    def _searched_below(self) -> bool:
-        return all(self._over_for(search) for search in self.plan.searches if not search.held_out)
+    def _searched_below(self, search: Search) -> bool:
+        return all(self._over_for(other) for other in self.plan.below(search))
 
     def _write_down(self, search: Search, future: Future[Forecast]) -> None:
         try:

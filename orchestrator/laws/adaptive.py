@@ -98,10 +98,14 @@ class _Intervals:
     dof: float
 
     def of(self, name: str, column: Floats) -> Estimate:
-        """In logarithms, but for `saved`, which is a part. Samples that are not finite do not get there."""
-        make = interval if name == "saved" else positive_interval
+        """In logarithms, but for `saved`, a part, whose percentiles are wide enough without Student's t.
+
+        Samples that are not finite do not get there.
+        """
         finite = column[1:][np.isfinite(column[1:])]
-        return make(float(column[0]), finite, confidence=self.confidence, dof=self.dof)
+        if name == "saved":
+            return interval(float(column[0]), finite, confidence=self.confidence, dof=None)
+        return positive_interval(float(column[0]), finite, confidence=self.confidence, dof=self.dof)
 
     def columns(self, name: str, column: Floats) -> dict[str, float | None]:
         """The same as columns of a table."""

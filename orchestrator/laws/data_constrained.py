@@ -32,8 +32,10 @@ from orchestrator.laws.loss_points import (
     unidentified,
 )
 from orchestrator.laws.newton import Samples
+from orchestrator.laws.one_step import one_step
 from orchestrator.laws.records import RunRecord
 from orchestrator.laws.repeated_tokens import Counts, RepeatedTokens, log_loss, optimal_params_for, saturated
+from orchestrator.laws.resample import unit_indices
 from orchestrator.laws.result import Estimate, Exclusion, FittedLaw, Floats, Status
 from orchestrator.laws.selection import require_columns
 from orchestrator.laws.tuned import untuned_envelope
@@ -47,8 +49,11 @@ PARAMETERS = 7
 SCALE_BOUNDS = (0.1, 1000.0)
 STARTS_D, STARTS_N = (2.0, 6.0, 20.0, 100.0), (1.0, 5.0, 25.0)
 REPEATED = 1.5  # epochs from which a run says something about repetition. A guess
-# More points than this are thinned, the same number from each run: bounds the time of the replicates. A guess.
-MOST_POINTS = 2000
+# More points than this are thinned, the same number from each run: bounds the time of a fit. A guess.
+MOST_POINTS, FEWEST_A_RUN = 4000, 3
+# Up to so many points each replicate is fitted to the end; beyond, one Newton step from the fit is as good. A guess.
+MOST_POLISHED = 600
+STARTING_POINTS = 500  # for a start, more say nothing. A guess
 # The places of a free theta in one with alpha = beta, and back.
 _TIE, _UNTIE = [0, 1, 2, 3, 5, 6], [0, 1, 2, 3, 3, 4, 5]
 
@@ -96,7 +101,7 @@ def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0
         },
     )
     fitted = _Fit(data)
-    replicates = fitted.free.refit(Samples.weighted(replicate_weights(points.units, draws, seed)))
+    replicates = fitted.replicates(draws, seed)
     drawn = fitted.parameters(replicates.theta)
     values = {name: float(column[0]) for name, column in fitted.parameters(fitted.free.best.theta).items()}
     estimates = _estimates(values, drawn, confidence=confidence, runs=points.runs)
@@ -145,14 +150,14 @@ def repeated_points(records: Sequence[RunRecord]) -> Repeated:
     groups: dict[float | None, list[RunRecord]] = {}
     for record in sound:
         groups.setdefault(known.get(record.run_id), []).append(record)
-    points = _thinned(loss_points([each for group in groups.values() for each in untuned_envelope(group)], law=NAME))
+    points = _thinned(loss_points([each for group in groups.values() for each in untuned_envelope(group).records], law=NAME))
     unique = np.array([known.get(unit, math.inf) for unit in points.units])
     return Repeated(points=points, unique=np.minimum(unique, points.tokens), excluded=tuple(broken.values()))
 
 
 def _thinned(points: LossPoints) -> LossPoints:
     """At most about MOST_POINTS, evenly spaced along each run, its end among them."""
-    each = max(2, MOST_POINTS // points.runs)
+    each = max(FEWEST_A_RUN, MOST_POINTS // points.runs)
     places: dict[str, list[int]] = {}
     for at, unit in enumerate(points.units):
         places.setdefault(unit, []).append(at)
@@ -187,6 +192,14 @@ class _Fit:
                 "R_N": np.exp(log_scale_n),
             }
 
+    def replicates(self, draws: int, seed: int) -> Fitted:
+        """The free fit under other weights of the runs."""
+        units = self._data.points.units
+        if len(units) <= MOST_POLISHED:
+            return self.free.refit(Samples.weighted(replicate_weights(units, draws, seed)))
+        weights = replicate_weights(tuple(dict.fromkeys(units)), draws, seed)
+        return one_step(self.free, unit_indices(units), weights)
+
     def tied(self) -> dict[str, float]:
         """The parameters with alpha = beta, as published, and that fit's objective."""
         curve = self._curve()
@@ -212,10 +225,11 @@ class _Fit:
 
     def _starts(self, *, shared: tuple[int, int]) -> Floats:
         """For each R_D the best sum of powers in N and D', each with several R_N."""
-        points = self._data.points
+        some = np.arange(0, len(self._data.unique), 1 + len(self._data.unique) // STARTING_POINTS)
+        points, unique = self._data.points[some], self._data.unique[some]
         rows = []
         for scale_d in STARTS_D:
-            worth = saturated(points.tokens, self._data.unique, scale_d)
+            worth = saturated(points.tokens, unique, scale_d)
             powers = SumOfPowers(quantities=np.stack([points.params, worth]), loss=points.loss, shared=shared)
             found = VariableProjection(powers).best
             (A, B), (alpha, beta) = found.coefficients[0], found.exponents[0]

@@ -3,8 +3,9 @@
 Hoffmann et al. 2022 (arXiv:2203.15556), Approach 1: at each of 1,500 log-spaced FLOP the run of lowest
 loss; power laws N*(C) = k C^a and D*(C) = kd C^b through the sizes and tokens of these minima. N is what
 `params` counts in the table, C its `flops` (Hoffmann: all parameters, and FLOP counted in full). A
-compute counts where smaller and larger sizes have data too: at the ends the smallest or largest size
-would be lowest for want of others. The steps of the ladder and these ends leave a bias: table `design_bias`.
+size counts from the compute where its curve crosses that of a smaller one to where a larger one's crosses it: at
+the ends the smallest or largest size would be lowest for want of others. The ladder's steps leave a bias, which is
+reported: table `design_bias`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ NAME = "envelope"
 COLUMNS = ("params", "tokens", "loss")
 COMPUTES = 1500  # log-spaced FLOP at which the lowest curve is found (Hoffmann et al. 2022, section 3.1)
 DRAWN_COMPUTES = 500  # the same in each replicate: with 150, their spread doubled
-# Sizes on the envelope between the smallest and the largest: through fewer steps there is no line.
+# Sizes on the envelope between two crossings: through fewer steps there is no line.
 FEWEST_STEPS, SOUND_STEPS = 2, 4
 # A schedule that is longer than the run by more than this part costs loss (Hoffmann et al. 2022, appendix B).
 OVERSHOOT = 0.25
@@ -37,7 +38,7 @@ MOST_UNFINISHED = 0.1  # so much of the envelope may lie in runs that were to go
 
 
 def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0, draws: int = 1000) -> FittedLaw:
-    """Fit the law to whole curves. Raises FitError where less than 2 sizes are lowest between two others.
+    """Fit the law to whole curves. Raises FitError where less than 2 sizes are lowest between two crossings.
 
     Replicates are envelopes of the surface through the curves with other luck for every run and other noise
     for every point, both as large as the curves' residuals (run_noise.py), moved to lie around the estimate:
@@ -49,7 +50,7 @@ def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0
     curves = SizeCurves.of(points)
     need(NAME, {"sizes with two points or more": (len(curves.rows), FEWEST_STEPS + 2)})
     own = curves.envelope(curves.places(COMPUTES), _unchanged(curves.points))
-    need(NAME, {"sizes that are lowest between two others": (len(own.sizes), FEWEST_STEPS)})
+    need(NAME, {"sizes that are lowest between two crossings": (len(own.sizes), FEWEST_STEPS)})
     values = {name: float(column[0]) for name, column in own.laws().items()}
     surface = fitted_surface(curves.points)
     samples = _samples(curves, surface, draws, seed)
@@ -87,13 +88,12 @@ def _samples(curves: SizeCurves, surface: FittedSurface, draws: int, seed: int) 
 
 
 def _too_few_steps(own: LowerEnvelope) -> list[str]:
-    steps, crossings = len(own.sizes), own.crossings
-    reasons = []
-    if steps < SOUND_STEPS:
-        reasons.append(f"only {steps} sizes are lowest between two others; {SOUND_STEPS} are needed to trust it")
-    if 2 * crossings < steps - 1:
-        reasons.append(f"only {crossings} of {steps - 1} steps are crossings; at the others a curve begins or ends")
-    return reasons
+    steps = len(own.sizes)
+    return (
+        []
+        if steps >= SOUND_STEPS
+        else [f"only {steps} sizes are lowest between two crossings; {SOUND_STEPS} are needed"]
+    )
 
 
 def _unfinished(own: LowerEnvelope, curves: SizeCurves, records: Sequence[RunRecord]) -> list[str]:

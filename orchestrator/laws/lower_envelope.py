@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +16,9 @@ from orchestrator.laws.size_curves import read, size_curves
 
 @dataclass(frozen=True, kw_only=True)
 class LowerEnvelope:
-    """The lowest size at each compute: `size` (samples, computes) numbers the curves, smallest first.
+    """The lowest size at each compute: `size` (samples, computes) numbers the curves, smallest first, -1 for none.
 
-    `log_flops` is (computes,);
-    `ends` (2, computes) the smallest and the largest size with data there, -1 where none has.
+    `log_flops` is (computes,); `ends` (sizes, 2) the first and the last compute at which each size has data.
     """
 
     log_flops: Floats
@@ -26,23 +26,27 @@ class LowerEnvelope:
     size: npt.NDArray[np.intp]
     ends: npt.NDArray[np.intp]
 
-    @property
+    @cached_property
     def inner(self) -> npt.NDArray[np.bool_]:
-        """Whether a smaller and a larger size have data too, (samples, computes)."""
-        found: npt.NDArray[np.bool_] = (self.size > self.ends[0]) & (self.size < self.ends[1])
+        """Where the lowest size took over from one and is taken over by another, (samples, computes).
+
+        Both at crossings: a step that begins or ends where a curve does is as long as the data, not as the truth.
+        """
+        samples, steps = np.nonzero(self.size[:, 1:] != self.size[:, :-1])
+        before, after = self.size[samples, steps], self.size[samples, steps + 1]
+        crossing = (before >= 0) & (after >= 0) & (self.ends[before, 1] > steps) & (self.ends[after, 0] <= steps)
+        counts = np.zeros((3, len(self.size), len(self.ends)))
+        np.add.at(counts[0], (samples, after), crossing)
+        np.add.at(counts[1], (samples, before), crossing)
+        for side in (before, after):
+            np.add.at(counts[2], (samples, side), ~crossing)
+        whole = (counts[0] > 0) & (counts[1] > 0) & (counts[2] == 0)
+        found: npt.NDArray[np.bool_] = np.take_along_axis(whole, self.size, axis=1) & (self.size >= 0)
         return found
 
     @property
-    def crossings(self) -> int:
-        """How often, in the first sample, one inner size takes over from another that still has data."""
-        size, (smallest, largest) = self.size[0], self.ends
-        steps = self.inner[0, :-1] & self.inner[0, 1:] & (size[:-1] != size[1:])
-        both = (size[:-1] > smallest[1:]) & (size[1:] < largest[:-1])
-        return int((steps & both).sum())
-
-    @property
     def sizes(self) -> npt.NDArray[np.intp]:
-        """The sizes that are lowest between two others, in any sample."""
+        """The sizes whose steps are whole, in any sample."""
         return np.unique(self.size[self.inner])
 
     def laws(self) -> dict[str, Floats]:
@@ -90,12 +94,11 @@ class SizeCurves:
         shape = len(shifts), len(log_flops)
         lowest, log_tokens = np.full(shape, np.inf), np.full(shape, np.nan)
         size = np.full(shape, -1, dtype=np.intp)
-        ends = np.full((2, len(log_flops)), -1)
+        ends = np.zeros((len(self.rows), 2), dtype=np.intp)
         for number, rows in enumerate(self.rows):
             tokens = read(self.points, rows, self.points.tokens, log_flops)
             at = np.flatnonzero(np.isfinite(tokens))
-            ends[0, at] = np.where(ends[0, at] < 0, number, ends[0, at])
-            ends[1, at] = number
+            ends[number] = at[[0, -1]] if at.size else -1
             log_loss = self._read(rows, log_flops[at], shifts)
             better = log_loss < lowest[:, at]
             lowest[:, at] = np.where(better, log_loss, lowest[:, at])

@@ -94,14 +94,16 @@ class OptimumFit:
         """The fit without its grids and, where there are any, with them."""
         return (self,) if self.on_grids is None else (self, replace(self, places=self.on_grids))
 
-    def rows(self) -> list[dict[str, Any]]:
-        """One plain mapping a cell, for tables and plots.
-
-        `loss_common_stderr` is the standard error of log loss that all cells share: of the mean floor.
-        """
+    @property
+    def loss_common_stderr(self) -> float:
+        """Standard error of log loss that all cells share: of the mean floor."""
         floors = self.surface.floor.size
-        common = math.sqrt(max(float(self.surface.covariance[:floors, :floors].mean()), 0.0))
-        return [_row(self, number) | {"loss_common_stderr": common} for number in range(len(self.optima))]
+        return math.sqrt(max(float(self.surface.covariance[:floors, :floors].mean()), 0.0))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One plain mapping a cell, for tables and plots."""
+        common = {"loss_common_stderr": self.loss_common_stderr}
+        return [_row(self, number) | common for number in range(len(self.optima))]
 
     def curvature_rows(self) -> list[dict[str, Any]]:
         """The pooled curvature of log loss per unit of log setting squared, one mapping a setting."""

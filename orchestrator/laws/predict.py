@@ -114,16 +114,9 @@ def _loss(laws: Mapping[str, FittedLaw], context: Context, size: Sizes, notes: N
     if not law.draws:
         return {"loss": Predicted(value=value)}
     mean = np.asarray(chinchilla.loss(law.draws, size.params.value, size.tokens.value))
-    mean = value * (mean / value) ** widening_of(law) * np.exp(_common_error(laws) * normal_scores(mean.size, 1))
+    mean = value * (mean / value) ** widening_of(law)
     single = mean * np.exp((context.noise_sd or 0.0) * normal_scores(mean.size))
     return {"loss": predicted_interval(value, mean, single, law.confidence)}
-
-
-def _common_error(laws: Mapping[str, FittedLaw]) -> float:
-    """Standard error of log loss that all cells of the tuned envelope share, which no resampling of them shows."""
-    found = laws.get("hyperparameters")
-    rows = found.tables.get("optima", ()) if found else ()
-    return float(rows[0].get("loss_common_stderr") or 0.0) if rows else 0.0
 
 
 def _values(law: FittedLaw) -> dict[str, float]:

