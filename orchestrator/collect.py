@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.config import SweepFile
 from orchestrator.curves import read_curve
 from orchestrator.laws.predict import Context
 from orchestrator.laws.records import RunRecord
@@ -13,10 +15,12 @@ from orchestrator.laws.replicates import seed_noise
 from orchestrator.laws.selection import group_cells, select
 from orchestrator.laws.shape import LadderShape
 from orchestrator.runfolder import RunFolder, software_version
+from orchestrator.thinning import kept_records
 from orchestrator.trial import Trial, TrialState
 from search_spaces.errors import ScalesweepError
 from search_spaces.plan import Cell, Search, SweepPlan
 from trainers.api import CurvePoint
+from trainers.lm.schedule import default_warmup
 from trainers.session import DIVERGED_RISE
 
 
@@ -29,6 +33,32 @@ def records_of(plan: SweepPlan, trials: Iterable[Trial], folder: Path) -> list[R
             curve = {point.tokens: point for point in read_curve(folder, trial.key)}
             found += [_record(plan, trial, search, cell, curve) for cell in search.serves]
     return found
+
+
+def curves_of(plan: SweepPlan, trials: Iterable[Trial], folder: Path, trainer: Mapping[str, Any]) -> list[RunRecord]:
+    """The whole curves of the ended trials, for laws of how runs go; a trial without a point is one record.
+
+    Points that end no cell are measured on a part of the held-out set. At most 20 of a curve are kept.
+    """
+    found: list[RunRecord] = []
+    for trial in trials:
+        if trial.state.ended:
+            search = plan.search_of(trial.scale, trial.tokens)
+            curve = {point.tokens: point for point in read_curve(folder, trial.key)}
+            measured = [tokens for tokens in curve if tokens > 0 and _measured(trial, curve, tokens)]
+            warmup = _warmup(search, trainer)
+            cells = [replace(search.cell, tokens=tokens) for tokens in measured or [trial.tokens]]
+            records = (_record(plan, trial, search, cell, curve) for cell in cells)
+            found += [replace(record, warmup_tokens=warmup) for record in records]
+    return kept_records(found)
+
+
+def _warmup(search: Search, trainer: Mapping[str, Any]) -> float | None:
+    """Tokens of warmup, as the language-model trainer takes them by default; None where nothing is known."""
+    given = trainer.get("warmup_tokens")
+    if given is None and trainer.get("name") == "lm":
+        given = default_warmup(search.cell.scale.params, min(cell.tokens for cell in search.serves))
+    return None if given is None else float(given)
 
 
 def _record(plan: SweepPlan, trial: Trial, search: Search, cell: Cell, curve: Mapping[int, CurvePoint]) -> RunRecord:
@@ -117,5 +147,15 @@ def collect(folder: RunFolder, trials: Iterable[Trial]) -> tuple[list[RunRecord]
     sweep = folder.sweep()
     plan = sweep.plan()
     records = records_of(plan, trials, folder.path)
+    return records, context_of(plan, records, _trainer(sweep))
+
+
+def collect_curves(folder: RunFolder, trials: Iterable[Trial]) -> list[RunRecord]:
+    """The whole curves of a run folder's trials; see `curves_of`."""
+    sweep = folder.sweep()
+    return curves_of(sweep.plan(), trials, folder.path, _trainer(sweep))
+
+
+def _trainer(sweep: SweepFile) -> dict[str, Any]:
     trainer = sweep.trainer_ref()
-    return records, context_of(plan, records, {"name": trainer.name, **trainer.options})
+    return {"name": trainer.name, **trainer.options}

@@ -14,13 +14,14 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from orchestrator.config import SweepFile
+from orchestrator.forecasts import Forecast
 from orchestrator.ledger import Closed, Ledger, Opened
 from orchestrator.ports import Tracker, WorkerPool
 from orchestrator.progress import Display, duration
 from orchestrator.runfolder import RunFolder, check_history, software_version
 from orchestrator.status import sweep_status
 from orchestrator.steering import Steering
-from orchestrator.sweep import Ending, Forecast, Ports, Requests, Sweep, show_all
+from orchestrator.sweep import Ending, Ports, Requests, Sweep, show_all
 from orchestrator.trial import Trial, TrialState
 from search_spaces.errors import InputError
 from search_spaces.plan import Search, SweepPlan

@@ -30,10 +30,14 @@ _FLOPS_COUNTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Runs:
-    """Records to fit, what their laws will hold for, and what a person should know about the reading."""
+    """Records to fit, what their laws will hold for, and what a person should know about the reading.
+
+    `curves` are the points of the whole curves, where the records have the ends of cells alone.
+    """
 
     records: tuple[RunRecord, ...]
     context: Context
+    curves: tuple[RunRecord, ...] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -89,11 +93,14 @@ def groups(runs: Runs, options: TableOptions) -> dict[str | None, Runs]:
     if not names:
         raise InputError(f"--group {options.group}: no run has a value there; choose another column")
     parts = {name: tuple(record for record in runs.records if record.group == name) for name in names}
-    return {name: replace(runs, records=part, context=_of_group(runs.context, part)) for name, part in parts.items()}
+    return {name: _of_group(runs, name, part) for name, part in parts.items()}
 
 
-def _of_group(context: Context, records: Sequence[RunRecord]) -> Context:
-    return replace(context, tokens_per_param=_ratios(records), noise_sd=_noise(records) or context.noise_sd)
+def _of_group(runs: Runs, name: str, records: tuple[RunRecord, ...]) -> Runs:
+    noise = _noise(records) or runs.context.noise_sd
+    context = replace(runs.context, tokens_per_param=_ratios(records), noise_sd=noise)
+    curves = None if runs.curves is None else tuple(point for point in runs.curves if point.group == name)
+    return replace(runs, records=records, context=context, curves=curves)
 
 
 def _ratios(records: Sequence[RunRecord]) -> tuple[float, float] | None:
@@ -143,7 +150,10 @@ def _run_folder(path: Path, options: TableOptions, readers: Readers) -> Runs:
         if value:
             raise InputError(f"{option} is for tables; the run folder {path} knows its own columns and units")
     runs = readers.run_folder(path)
-    return replace(runs, records=tuple(_narrow(runs.records, options)))
+    records = tuple(_narrow(runs.records, options))
+    kept = {record.run_id for record in records}
+    mine = [point for point in runs.curves or () if point.run_id in kept]
+    return replace(runs, records=records, curves=tuple(_narrow(mine, replace(options, where=None))))
 
 
 def _narrow(records: Sequence[RunRecord], options: TableOptions) -> Sequence[RunRecord]:

@@ -1,4 +1,4 @@
-"""Recorded runs -> laws -> files: laws.json, runs.parquet, report.html, and the words at the end of a sweep."""
+"""Recorded runs -> laws -> files: laws.json, the tables, report.html, and the words at the end of a sweep."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator import lawfile, sweep_text
-from orchestrator.collect import collect
+from orchestrator.collect import collect, collect_curves
 from orchestrator.curves import read_curve
 from orchestrator.files import write_atomically
+from orchestrator.forecasts import Forecast
 from orchestrator.laws import hyperparameters
 from orchestrator.laws.predict import Context, Prediction, predict
 from orchestrator.laws.predicted import Predicted as PredictedQuantity
@@ -20,7 +21,7 @@ from orchestrator.ledger import History, Predicted
 from orchestrator.report.data import Advice, Backtest, ReportData
 from orchestrator.run_table import write_records
 from orchestrator.runfolder import RunFolder
-from orchestrator.sweep import Forecast, best_trial
+from orchestrator.sweep import best_trial
 from orchestrator.trial import Reason, Trial
 from search_spaces.errors import ScalesweepError
 from search_spaces.plan import Search, SweepPlan
@@ -50,16 +51,19 @@ def postprocess(folder: RunFolder, history: History) -> Outcome:
     plan = folder.sweep().plan()
     trials = list(history.trials.values())
     records, context = collect(folder, trials)
-    fitted = fit_laws(records)
+    points = collect_curves(folder, trials)
+    fitted = fit_laws(records, curves=points)
     advice = tuple(_advice(plan, fitted, context))
     backtests = tuple(_backtests(plan, history, fitted))
     laws = lawfile.LawSet(context=context, laws=fitted.laws, not_fitted=fitted.not_fitted)
     lawfile.write(folder.laws_file, {None: laws})
     write_records(folder.runs_file, records)
+    write_records(folder.curves_file, points)
     data = ReportData(
         title=plan.name,
         context=context,
         records=records,
+        points=points,
         laws=fitted.laws,
         not_fitted=fitted.not_fitted,
         advice=advice,
@@ -84,7 +88,7 @@ def forecast_of(search: Search, trials: Sequence[Trial], folder: RunFolder) -> F
     trial, with a warning.
     """
     records, context = collect(folder, trials)
-    fitted = fit_laws(records)
+    fitted = fit_laws(records, curves=())  # laws of whole curves say nothing of one cell's settings
     said = predict(fitted.laws, context, params=float(search.cell.scale.params), tokens=float(search.cell.tokens))
     known = {name: said.value(name) for name in _SETTINGS if name in said.quantities}
     best = _best_of_largest(folder.sweep().plan(), trials)

@@ -63,16 +63,21 @@ def preview(
 def _search_preview(search: Search, resources: Resources, measured: Mapping[int, float]) -> SearchPreview:
     flops = float(search.planned_trials * search.cell.flops())
     devices = resources.gpus or resources.cpus
-    if measured:
-        rate = measured[min(measured, key=lambda params: abs(params - search.cell.scale.params))]
-    else:
-        rate = devices * (ASSUMED_GPU_FLOPS_PER_S if resources.gpus else ASSUMED_CPU_FLOPS_PER_S)
     return SearchPreview(
         search=search,
         flops=flops,
-        device_hours=flops / rate * devices / 3600,
+        device_hours=flops / slot_rate(search, resources, measured) * devices / 3600,
         memory_gib=trial_memory_bytes(search) / 2**30,
     )
+
+
+def slot_rate(search: Search, resources: Resources, measured: Mapping[int, float]) -> float:
+    """FLOP per second of one trial of the search: that of the nearest size measured, or the assumed one."""
+    if measured:
+        return measured[min(measured, key=lambda params: abs(params - search.cell.scale.params))]
+    if resources.gpus:
+        return resources.gpus * ASSUMED_GPU_FLOPS_PER_S
+    return resources.cpus * ASSUMED_CPU_FLOPS_PER_S
 
 
 def trial_memory_bytes(search: Search) -> float:

@@ -1,4 +1,4 @@
-"""The table of runs that laws were fitted to, kept beside them as Parquet."""
+"""The tables of runs and of their curves that laws were fitted to, kept beside them as Parquet."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from orchestrator.laws.records import CANONICAL_COLUMNS, RunRecord
 from search_spaces.errors import InputError
 
 RUNS_FILE = "runs.parquet"
+# Points of whole curves, where the runs' table has the ends of cells alone: the others are measured more coarsely.
+CURVES_FILE = "curves.parquet"
 
 
 def write_records(path: Path, records: Sequence[RunRecord]) -> None:

@@ -46,6 +46,11 @@ class RunFolder:
         """The table of runs that the laws were fitted to."""
         return self.path / "runs.parquet"
 
+    @property
+    def curves_file(self) -> Path:
+        """The table of the runs' whole curves, to which laws of curves were fitted."""
+        return self.path / "curves.parquet"
+
     def sweep(self) -> config.SweepFile:
         """The sweep that the folder holds. Raises RunFolderError where there is none."""
         if not self.sweep_file.is_file():

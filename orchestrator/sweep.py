@@ -9,17 +9,17 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from orchestrator import policy
 from orchestrator.curves import read_curve, trial_folder, write_points
 from orchestrator.files import patiently
-from orchestrator.ledger import Closed, Ended, Event, Ledger, Predicted, Proposed, Settled, Started
+from orchestrator.forecasts import Forecaster, Forecasts, predicted, predicted_settings
+from orchestrator.ledger import Closed, Ended, Event, Ledger, Proposed, Settled, Started
 from orchestrator.ports import (
     Assignment,
     AttemptEnded,
@@ -54,22 +54,13 @@ class Ending(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forecast:
-    """What the smaller scales say about a cell. `settings` is None where no law could be fitted."""
-
-    settings: HyperParameters | None
-    runs_used: int
-    prediction: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Ports:
     """The outside systems of a sweep, and the forecaster."""
 
     proposer: Proposer
     pool: WorkerPool
     tracker: Tracker
-    forecast: Callable[[Search, tuple[Trial, ...]], Forecast]
+    forecast: Forecaster
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,19 +87,18 @@ class Sweep:
     _active: dict[str, str] = field(default_factory=dict, init=False)  # trial_key -> worker
     _not_before: dict[str, float] = field(default_factory=dict, init=False)
     _errors: Counter[str] = field(default_factory=Counter, init=False)
-    _forecasts: dict[str, Future[Forecast]] = field(default_factory=dict, init=False)
     _ending: Ending | None = field(default=None, init=False)
     _message: str = field(default="", init=False)
 
     def run(self) -> Ending:
         """Go on until the plan is done, or somebody asks to leave."""
         self._restore()
-        with ThreadPoolExecutor(1, thread_name_prefix="forecast") as executor:
+        with closing(Forecasts(self.ports.forecast)) as forecasts:
             while not self._over():
                 self._obey()
                 if self._ending is None:
                     self._settle()
-                    self._forecast(executor)
+                    self._forecast(forecasts)
                     self._fill()
                 for event in self.ports.pool.wait(_TICK_S):
                     self._handle(event)
@@ -207,12 +197,12 @@ class Sweep:
 
     def _wants_trial(self, search: Search) -> bool:
         """Whether the search has a trial to propose now. A held-out one waits until it was predicted."""
-        return not self._over_for(search) and not (search.held_out and self._predicted(search) is None)
+        return not self._over_for(search) and not (search.held_out and predicted(self.ledger.history, search) is None)
 
     def _propose(self, search: Search) -> Proposal:
         searched = self._searched(search)
         if search.held_out and not searched:
-            settings = self._predicted_settings(search)
+            settings = predicted_settings(self.ledger.history, search)
             if settings is not None:
                 return Proposal(settings=settings, reason=Reason.PREDICTED)
         return self.ports.proposer.ask(search, len(searched), self._neighbour_best(search))
@@ -336,64 +326,19 @@ class Sweep:
         if self._errors[last_line[0]] >= policy.SAME_ERROR_LIMIT and self._ending is None:
             self._leave(Ending.FAILED, event.message)
 
-    # The forecast of a held-out search
+    # Predictions of held-out searches
 
-    def _forecast(self, executor: ThreadPoolExecutor) -> None:
+    def _forecast(self, forecasts: Forecasts) -> None:
         """Once all smaller searches are over, have the held-out one predicted; write it down when it is."""
         for search in self.plan.searches:
-            if not search.held_out or self._predicted(search) is not None:
-                continue
-            future = self._forecasts.get(search.name)
-            if future is None:
-                known = tuple(self._known_before(search))
-                if known and all(trial.state.ended for trial in known) and self._searched_below(search):
-                    self._forecasts[search.name] = executor.submit(self.ports.forecast, search, known)
-            elif future.done():
-                self._write_down(search, future)
-
-    def _known_before(self, search: Search) -> Iterator[Trial]:
-        """Search trials of smaller scales. Replicates fill slots meanwhile, and come too late to count."""
-        for other in self.plan.below(search):
-            yield from self._searched(other)
-
-    def _searched_below(self, search: Search) -> bool:
-        return all(self._over_for(other) for other in self.plan.below(search))
-
-    def _write_down(self, search: Search, future: Future[Forecast]) -> None:
-        try:
-            forecast = future.result()
-        except ScalesweepError as error:
-            forecast = Forecast(settings=None, runs_used=0, prediction={"failed": str(error)})
-        settings = forecast.settings
-        prediction = dict(forecast.prediction)
-        if settings is not None:
-            prediction["settings"] = {
-                "learning_rate": settings.learning_rate,
-                "batch_size": settings.batch_size,
-                "beta2": settings.beta2,
-            }
-        self._record(
-            Predicted(
-                time=time.time(),
-                scale=search.cell.scale.name,
-                tokens=search.cell.tokens,
-                runs_used=forecast.runs_used,
-                prediction=prediction,
-            )
-        )
-
-    def _predicted(self, search: Search) -> Predicted | None:
-        found = [
-            event
-            for event in self.ledger.history.of(Predicted)
-            if event.scale == search.cell.scale.name and event.tokens == search.cell.tokens
-        ]
-        return found[0] if found else None
-
-    def _predicted_settings(self, search: Search) -> HyperParameters | None:
-        event = self._predicted(search)
-        given = event.prediction.get("settings") if event else None
-        return search.space.at(given) if given else None
+            if search.held_out and predicted(self.ledger.history, search) is None:
+                # Replicates fill slots meanwhile, and come too late to count.
+                known = [trial for other in self.plan.below(search) for trial in self._searched(other)]
+                over = all(self._over_for(other) for other in self.plan.below(search))
+                if known and over and all(trial.state.ended for trial in known):
+                    forecasts.ask(search, known)
+        for event in list(forecasts.arrived(self.ledger.history)):
+            self._record(event)
 
     # Small things
 

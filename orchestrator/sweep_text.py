@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from orchestrator.formulas import law_text
+from orchestrator.formulas import laws_text
 from orchestrator.lawfile import LawSet
 from orchestrator.laws.predict import Prediction
 from orchestrator.laws.predicted import Predicted
@@ -20,8 +20,7 @@ _DIGITS = 4  # losses and beta2 are compared by their fourth digit
 
 def summary(fitted: LawSet, advice: Sequence[Advice], backtests: Sequence[Backtest]) -> str:
     """All laws, how the prediction of the held-out scale came out, and what to use at the next scales."""
-    parts = [law_text(law) for law in fitted.laws.values()]
-    parts += [f"{name}: not fitted: {reason}" for name, reason in fitted.not_fitted.items()]
+    parts = [laws_text(fitted.laws, fitted.not_fitted)]
     parts += ["\n".join(_backtest(test)) for test in backtests]
     if advice:
         parts.append("What to use next, with 95 % intervals of the mean")

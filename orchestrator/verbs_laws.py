@@ -69,7 +69,7 @@ def fit(arguments: argparse.Namespace) -> int:
     runs = load(arguments.source, options, _readers())
     names = None if arguments.law in ([], ["auto"]) else arguments.law
     parts = groups(runs, options)
-    reports = {group: fit_laws(part.records, names=names) for group, part in parts.items()}
+    reports = {group: fit_laws(part.records, curves=part.curves, names=names) for group, part in parts.items()}
     sets = {
         group: LawSet(
             context=with_noise(parts[group].context, report.laws), laws=report.laws, not_fitted=report.not_fitted
@@ -184,12 +184,13 @@ def _readers() -> Readers:
 
 def _read_run_folder(path: Path) -> Runs:
     from orchestrator import ledger
-    from orchestrator.collect import collect
+    from orchestrator.collect import collect, collect_curves
     from orchestrator.law_sources import Runs
     from orchestrator.runfolder import RunFolder
 
-    records, context = collect(RunFolder(path), ledger.read(path).trials.values())
-    return Runs(records=tuple(records), context=context)
+    folder, trials = RunFolder(path), list(ledger.read(path).trials.values())
+    records, context = collect(folder, trials)
+    return Runs(records=tuple(records), context=context, curves=tuple(collect_curves(folder, trials)))
 
 
 def _read_experiment(experiment: str, columns: Mapping[str, str]) -> Sequence[RunRecord]:
@@ -225,7 +226,7 @@ def _write(folder: Path, source: str, parts: Mapping[str | None, Runs], sets: La
     from orchestrator import lawfile
     from orchestrator.files import write_atomically
     from orchestrator.report.page import render
-    from orchestrator.run_table import RUNS_FILE, write_records
+    from orchestrator.run_table import CURVES_FILE, RUNS_FILE, write_records
 
     pages = {_page_name(group): group for group in sets}
     if len(pages) < len(sets):
@@ -236,6 +237,11 @@ def _write(folder: Path, source: str, parts: Mapping[str | None, Runs], sets: La
         folder.mkdir(parents=True, exist_ok=True)
         lawfile.write(folder / "laws.json", sets)
         write_records(folder / RUNS_FILE, [record for part in parts.values() for record in part.records])
+        curves = [record for part in parts.values() for record in part.curves or ()]
+        if curves:
+            write_records(folder / CURVES_FILE, curves)
+        else:
+            (folder / CURVES_FILE).unlink(missing_ok=True)
         for name, group in pages.items():
             write_atomically(folder / name, render(_report(source, group, parts[group], sets[group])).encode())
     except OSError as error:
@@ -243,26 +249,33 @@ def _write(folder: Path, source: str, parts: Mapping[str | None, Runs], sets: La
 
 
 def draw(path: Path) -> list[Path]:
-    """Draw the pages of a laws.json again, from it and the runs.parquet beside it; returns their paths.
+    """Draw the pages of a laws.json again, from it and the tables beside it; returns their paths.
 
-    Raises InputError where either is not there.
+    Raises InputError where it or the runs.parquet is not there.
     """
     from orchestrator import lawfile
     from orchestrator.files import write_atomically
     from orchestrator.law_sources import Runs
     from orchestrator.report.page import render
-    from orchestrator.run_table import RUNS_FILE, read_records
+    from orchestrator.run_table import CURVES_FILE, RUNS_FILE, read_records
 
     sets = lawfile.read(path)
     records = read_records(path.with_name(RUNS_FILE))
+    curves_file = path.with_name(CURVES_FILE)
+    curves = read_records(curves_file) if curves_file.exists() else None
     pages = []
     for group, fitted in sets.items():
-        mine = tuple(record for record in records if group is None or record.group == group)
         page = path.with_name(_page_name(group))
-        data = _report(str(path), group, Runs(records=mine, context=fitted.context), fitted)
+        whole = None if curves is None else _of_group(curves, group)
+        runs = Runs(records=_of_group(records, group), curves=whole, context=fitted.context)
+        data = _report(str(path), group, runs, fitted)
         write_atomically(page, render(data).encode())
         pages.append(page)
     return pages
+
+
+def _of_group(records: Sequence[RunRecord], group: str | None) -> tuple[RunRecord, ...]:
+    return tuple(record for record in records if group is None or record.group == group)
 
 
 def _page_name(group: str | None) -> str:
@@ -276,6 +289,7 @@ def _report(source: str, group: str | None, runs: Runs, fitted: LawSet) -> Repor
         title=Path(source).name + (f", {group}" if group else ""),
         context=fitted.context,
         records=runs.records,
+        points=runs.curves,
         laws=fitted.laws,
         not_fitted=fitted.not_fitted,
         advice=tuple(_advice(runs, fitted)),
@@ -299,14 +313,13 @@ def _advice(runs: Runs, fitted: LawSet) -> Iterator[Advice]:
 
 
 def _fit_text(source: str, runs: Runs, sets: LawSets) -> str:
-    from orchestrator.formulas import law_text
+    from orchestrator.formulas import laws_text
 
     ids = {record.run_id for record in runs.records}
     lines = [f"{source}: {len(ids)} runs, {len(runs.records)} points, N is {runs.context.params_count} params"]
     for group, fitted in sets.items():
         lines += ["", *([f"== {group} =="] if group is not None else [])]
-        lines += [law_text(law) for law in fitted.laws.values()]
-        lines += [f"not fitted: {name}: {why}" for name, why in fitted.not_fitted.items()]
+        lines.append(laws_text(fitted.laws, fitted.not_fitted))
     return "\n".join(lines)
 
 

@@ -42,7 +42,7 @@ FEWEST_SHAPES = 2
 FEWEST_POINTS = len(PARAMETERS) + 1
 # More shapes than these are thinned evenly in log params: each costs a fit of every sample, and neighbours this
 # close cost nearly the same.
-MOST_SHAPES = 24
+MOST_SHAPES = 16
 LEVELS = 240  # losses at which the shape may change, evenly in log loss
 ROWS = 24  # of the table `schedule`
 

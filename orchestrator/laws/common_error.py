@@ -73,18 +73,21 @@ def with_common_error(law: FittedLaw, error: CommonError) -> FittedLaw:
 
 def _shifted(draws: Floats, stderr: float | Floats) -> Floats:
     """One normal number a row, the same for each parameter."""
-    return draws * np.exp(np.clip(stderr * normal_scores(draws.size, 1), -_LARGEST_LOG, _LARGEST_LOG))
+    with np.errstate(over="ignore"):
+        moved = draws * np.exp(np.clip(stderr * normal_scores(draws.size, 1), -_LARGEST_LOG, _LARGEST_LOG))
+    clipped: Floats = np.clip(moved, -math.exp(_LARGEST_LOG), math.exp(_LARGEST_LOG))
+    return clipped
 
 
 def _widened(found: Estimate, stderr: float, quantile: float) -> Estimate:
     """Both errors together; in logarithms where the interval is above zero."""
     if found.low is None or found.high is None:
         return found
-    own = 0.0 if found.stderr is None else found.stderr
-    total = math.hypot(own, stderr * found.value)
+    total = math.hypot(found.stderr or 0.0, stderr * found.value)
     if found.low > 0:
         below, above = (math.hypot(math.log(found.value / end), quantile * stderr) for end in (found.low, found.high))
-        low, high = found.value * math.exp(-min(below, _LARGEST_LOG)), found.value * math.exp(min(above, _LARGEST_LOG))
+        low = math.exp(max(math.log(found.value) - below, -_LARGEST_LOG))
+        high = math.exp(min(math.log(found.value) + above, _LARGEST_LOG))
         return replace(found, low=low, high=high, stderr=total)
     moved = quantile * stderr * found.value
     low = found.low if found.low == 0 else found.value - math.hypot(found.value - found.low, moved)

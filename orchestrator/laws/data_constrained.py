@@ -150,7 +150,9 @@ def repeated_points(records: Sequence[RunRecord]) -> Repeated:
     groups: dict[float | None, list[RunRecord]] = {}
     for record in sound:
         groups.setdefault(known.get(record.run_id), []).append(record)
-    points = _thinned(loss_points([each for group in groups.values() for each in untuned_envelope(group).records], law=NAME))
+    points = _thinned(
+        loss_points([each for group in groups.values() for each in untuned_envelope(group).records], law=NAME)
+    )
     unique = np.array([known.get(unit, math.inf) for unit in points.units])
     return Repeated(points=points, unique=np.minimum(unique, points.tokens), excluded=tuple(broken.values()))
 

@@ -17,7 +17,7 @@ from orchestrator.laws.envelope_points import frontier_points
 from orchestrator.laws.kaplan_points import kaplan_points
 from orchestrator.laws.kaplan_power import FEWEST_POINTS, PowerPoints, fit_power, power_loss
 from orchestrator.laws.least_compute import LeastCompute, fit_least_compute
-from orchestrator.laws.loss_points import LossPoints, Parameters, need, too_few_scales
+from orchestrator.laws.loss_points import Parameters, need, too_few_scales
 from orchestrator.laws.records import RunRecord
 from orchestrator.laws.result import FittedLaw, Floats, Status
 from search_spaces.errors import FitError, MissingColumnError
@@ -32,9 +32,17 @@ def loss(parameters: Parameters, flops: npt.ArrayLike) -> Floats:
     return power_loss(parameters["alpha_C"], parameters["C_c"], flops)
 
 
-def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0, draws: int = 1000) -> FittedLaw:
+def fit(
+    records: Sequence[RunRecord],
+    *,
+    curves: Sequence[RunRecord] | None = None,
+    confidence: float = 0.95,
+    seed: int = 0,
+    draws: int = 1000,
+) -> FittedLaw:
     """Fit the law. Raises FitError below 3 points on the frontier.
 
+    `curves` are the runs at several batch sizes, where the records are their envelope, which has none.
     Tables: `frontier`, a row a point; `least_compute`, the same in C_min, or why there is none.
     """
     counted = kaplan_points(records, law=NAME)
@@ -45,7 +53,7 @@ def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0
     fitted = fit_power(chosen, ("alpha_C", "C_c"), confidence=confidence, seed=seed, draws=draws)
     reasons = [*front.reasons, *too_few_scales(points.scales), *fitted.reasons]
     parameters, drawn = dict(fitted.parameters), dict(fitted.draws)
-    least = _least_compute(records, points, confidence, seed, draws)
+    least = _least_compute(records if curves is None else curves, confidence, seed, draws)
     if isinstance(least, LeastCompute):
         parameters |= least.parameters
         drawn |= least.draws
@@ -67,11 +75,10 @@ def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0
     )
 
 
-def _least_compute(
-    records: Sequence[RunRecord], points: LossPoints, confidence: float, seed: int, draws: int
-) -> LeastCompute | str:
+def _least_compute(records: Sequence[RunRecord], confidence: float, seed: int, draws: int) -> LeastCompute | str:
     """The law in C_min, or why there is none: it needs more than the rest of this law."""
     try:
+        points = kaplan_points(records, law=NAME).points
         return fit_least_compute(records, points, confidence=confidence, seed=seed, draws=draws)
     except (MissingColumnError, FitError) as error:
         return str(error)

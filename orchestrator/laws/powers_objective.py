@@ -27,6 +27,10 @@ from orchestrator.laws.result import Floats
 # more, and numpy's own cost of a call is small beside them. Tried: 12 to 50 thousand are equally fast.
 BLOCK_ELEMENTS = 24_000
 
+# How far a tangent is followed, as a change of the logarithm of any term. Without an end, a flat valley's tangent
+# leads where a term is as good as none, and its logarithm never rises again. A guess.
+TANGENT_REACH = 0.3
+
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
@@ -100,12 +104,14 @@ class Objective:
     def tangent(self, theta: Floats) -> Tangent:
         """The same fit with log predictions that are linear around `theta`, (parameters,)."""
         residuals, parts = self.residuals(theta[None])
+        reach = np.full(theta.size, TANGENT_REACH)
+        reach[self.terms + 1 :] /= max(np.abs(self.x).max(), 1.0)  # a narrower range wants no longer reach
         return Tangent(
             touched=theta,
             residuals=residuals[0],
             slopes=self._slopes(parts)[0],
-            lower=self.lower,
-            upper=self.upper,
+            lower=np.maximum(self.lower, theta - reach),
+            upper=np.minimum(self.upper, theta + reach),
         )
 
     def _blocks(self, rows: int) -> Iterator[slice]:

@@ -5,14 +5,36 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypedDict
 
-from orchestrator.laws import chinchilla, frontier, hyperparameters, isoflop, isoflop_akima, joint
+from orchestrator.laws import (
+    adaptive,
+    chinchilla,
+    compute_only,
+    critical_batch,
+    data_constrained,
+    downstream,
+    envelope,
+    frontier,
+    hyperparameters,
+    isoflop,
+    isoflop_akima,
+    joint,
+    kaplan_c,
+    kaplan_d,
+    kaplan_n,
+    kaplan_nd,
+    kaplan_ns,
+    overtraining,
+    trajectory,
+)
+from orchestrator.laws.common_error import CommonError, with_common_error
 from orchestrator.laws.optimum import OptimumFit
 from orchestrator.laws.records import RunRecord
 from orchestrator.laws.result import FittedLaw
 from orchestrator.laws.selection import Selection
-from orchestrator.laws.tuned import tuned_envelope, untuned_envelope
+from orchestrator.laws.tuned import Envelope, repeats_data, tuned_envelope, untuned_envelope
 from search_spaces.errors import FitError, InputError
 
 DRAWS = 1000
@@ -49,13 +71,45 @@ SETTING_LAWS: Mapping[str, FitThroughOptima] = {
 # Laws of the loss that tuning reaches: they see the tuned envelope.
 ENVELOPE_LAWS: Mapping[str, Fit] = {
     chinchilla.NAME: chinchilla.fit,
+    overtraining.NAME: overtraining.fit,
+    kaplan_n.NAME: kaplan_n.fit,
+    kaplan_d.NAME: kaplan_d.fit,
+    kaplan_nd.NAME: kaplan_nd.fit,
+    kaplan_c.NAME: kaplan_c.fit,
+    compute_only.NAME: compute_only.fit,
+    frontier.NAME: frontier.fit,
     isoflop.NAME: isoflop.fit,
     isoflop_akima.NAME: isoflop_akima.fit,
-    frontier.NAME: frontier.fit,
 }
-# Laws of how a run goes: they see the points of all curves.
-CURVE_LAWS: Mapping[str, Fit] = {}
+# Laws of how runs go, and of what is known of single runs alone: they see the points as measured.
+CURVE_LAWS: Mapping[str, Fit] = {
+    envelope.NAME: envelope.fit,
+    adaptive.NAME: adaptive.fit,
+    critical_batch.NAME: critical_batch.fit,
+    kaplan_ns.NAME: kaplan_ns.fit,
+    trajectory.NAME: trajectory.fit,
+    data_constrained.NAME: data_constrained.fit,
+    downstream.NAME: downstream.fit,
+}
 NAMES = (*SETTING_LAWS, *ENVELOPE_LAWS, *CURVE_LAWS)
+# Where data are repeated these choose the early stop of each dataset themselves, which the envelope cannot tell apart.
+_OF_DATASETS = {kaplan_n.NAME, kaplan_d.NAME, kaplan_nd.NAME}
+
+
+class _How(TypedDict):
+    confidence: float
+    seed: int
+    draws: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Views:
+    """The same runs as the laws see them; `found` is None, with the reason, where no cell has an optimum."""
+
+    found: tuple[Selection, OptimumFit] | None
+    reason: str
+    envelope: Envelope
+    curves: Sequence[RunRecord]
 
 
 def fit_laws(
@@ -76,18 +130,14 @@ def fit_laws(
     """
     _check(names, confidence)
     wanted = NAMES if names is None else tuple(dict.fromkeys(names))
-    setting = [name for name in wanted if name in SETTING_LAWS]
-    ordered = _ordered(records)
-    found, reason = _optima(ordered, confidence, seed, named=names is not None and bool(setting))
-    envelope = tuned_envelope(found[1]) if found else untuned_envelope(ordered)
-    whole = ordered if curves is None else _ordered(curves)
+    setting_named = names is not None and any(name in SETTING_LAWS for name in names)
+    views = _views(records, curves, confidence, seed, named=setting_named)
+    how = _How(confidence=confidence, seed=seed, draws=draws)
     laws: dict[str, FittedLaw] = {}
-    not_fitted = {} if found else dict.fromkeys(setting, reason)
+    not_fitted: dict[str, str] = {}
     for name in wanted:
-        if name in not_fitted:
-            continue
         try:
-            laws[name] = _fit(name, found, envelope, whole, confidence=confidence, seed=seed, draws=draws)
+            laws[name] = _fit(name, views, how)
         except FitError as error:
             not_fitted[name] = str(error)
         except InputError as error:
@@ -97,29 +147,43 @@ def fit_laws(
     return FitReport(laws=laws, not_fitted=not_fitted)
 
 
+def _views(
+    records: Sequence[RunRecord], curves: Sequence[RunRecord] | None, confidence: float, seed: int, *, named: bool
+) -> _Views:
+    ordered = _ordered(records)
+    found, reason = _optima(ordered, confidence, seed, named=named)
+    return _Views(
+        found=found,
+        reason=reason,
+        envelope=tuned_envelope(*found) if found else untuned_envelope(ordered),
+        curves=ordered if curves is None else _ordered(curves),
+    )
+
+
 def _ordered(records: Sequence[RunRecord]) -> list[RunRecord]:
     return sorted(records, key=lambda record: (record.run_id, record.tokens or 0.0))
 
 
-def _fit(
-    name: str,
-    found: tuple[Selection, OptimumFit] | None,
-    envelope: Sequence[RunRecord],
-    curves: Sequence[RunRecord],
-    *,
-    confidence: float,
-    seed: int,
-    draws: int,
-) -> FittedLaw:
-    if name in CURVE_LAWS:
-        return CURVE_LAWS[name](curves, confidence=confidence, seed=seed, draws=draws)
-    if found is None:
-        return ENVELOPE_LAWS[name](envelope, confidence=confidence, seed=seed, draws=draws)
-    selection, optima = found
+def _fit(name: str, views: _Views, how: _How) -> FittedLaw:
     if name in SETTING_LAWS:
-        return SETTING_LAWS[name](selection, optima, confidence=confidence, seed=seed, draws=draws)
-    law = ENVELOPE_LAWS[name](envelope, confidence=confidence, seed=seed, draws=draws)
-    return replace(law, runs_used=optima.runs, runs_excluded=(*selection.excluded, *law.runs_excluded))
+        if views.found is None:
+            raise FitError(views.reason)
+        return SETTING_LAWS[name](*views.found, **how)
+    if name in CURVE_LAWS:
+        return CURVE_LAWS[name](views.curves, **how)
+    if name in _OF_DATASETS and repeats_data(views.curves):
+        return ENVELOPE_LAWS[name](views.curves, **how)
+    return _fit_to_envelope(name, views, how)
+
+
+def _fit_to_envelope(name: str, views: _Views, how: _How) -> FittedLaw:
+    """The law with what the envelope left out and, of fitted optima, the error of loss that all of them share."""
+    seen = views.envelope
+    of_compute = partial(kaplan_c.fit, curves=views.curves)
+    law = (of_compute if name == kaplan_c.NAME else ENVELOPE_LAWS[name])(seen.records, **how)
+    if seen.runs is not None:
+        law = replace(law, runs_used=seen.runs, runs_excluded=(*seen.excluded, *law.runs_excluded))
+    return law if views.found is None else with_common_error(law, CommonError.of(views.found[1]))
 
 
 def _optima(

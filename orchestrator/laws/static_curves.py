@@ -92,8 +92,8 @@ def fit_static(curve: LossPoints, shifts: Floats) -> StaticFit:
 
 def _log_loss(theta: Floats, flops: Floats) -> Floats:
     log_a, b, log_c, log_d = (theta[:, [at]] for at in range(4))
-    power: Floats = np.logaddexp(log_a - b * np.log(flops + np.exp(log_d)), log_c)
-    return power
+    power: Floats = np.exp(log_a - b * np.log(flops + np.exp(log_d)))
+    return np.log(power + np.exp(log_c))
 
 
 def _starts(flops: Floats, typical: float, lowest: float) -> Floats:

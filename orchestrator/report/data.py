@@ -39,15 +39,32 @@ class Backtest:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportData:
-    """Everything a page shows. A foreign table has neither plan, trials nor curves."""
+    """Everything a page shows. A foreign table has neither plan, trials nor curves.
+
+    `points` are the records of whole curves, to which laws of curves were fitted, where `records` have
+    the ends of cells alone; None where they are the same.
+    """
 
     title: str
     context: Context
     records: Sequence[RunRecord]
     laws: Mapping[str, FittedLaw]
+    points: Sequence[RunRecord] | None = None
     not_fitted: Mapping[str, str] = field(default_factory=dict)  # law -> why
     advice: Sequence[Advice] = ()
     backtests: Sequence[Backtest] = ()
     plan: SweepPlan | None = None
     trials: Sequence[Trial] = ()
     curves: Mapping[str, Sequence[CurvePoint]] = field(default_factory=dict)  # trial_key -> points
+
+    @property
+    def whole_curves(self) -> Sequence[RunRecord]:
+        """What laws of curves were fitted to."""
+        return self.records if self.points is None else self.points
+
+    @property
+    def curve_note(self) -> str:
+        """What a caption has to say of points of whole curves; a sentence after a space, or nothing."""
+        if self.points is None:
+            return ""
+        return " Points before the end of a cell are measured on a part of the held-out set."

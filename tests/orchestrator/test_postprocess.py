@@ -11,13 +11,14 @@ import pytest
 import tiny
 from fakes import LAW, FakePool, FakeProposer, FakeTracker, completed, diverged
 
+from orchestrator.forecasts import Forecast
 from orchestrator.goal import Goal
 from orchestrator.ledger import History, Ledger, Predicted, read
 from orchestrator.ports import Assignment, PoolEvent, Resources
 from orchestrator.postprocess import Outcome, as_json, forecast_of, from_json, postprocess
 from orchestrator.runfolder import RunFolder
 from orchestrator.steering import Steering
-from orchestrator.sweep import Ending, Forecast, Ports, Sweep
+from orchestrator.sweep import Ending, Ports, Sweep
 from orchestrator.trial import Reason, TrialState
 from search_spaces.plan import Search
 

@@ -8,12 +8,13 @@ import pytest
 import tiny
 from fakes import FakePool, FakeTracker
 
+from orchestrator.forecasts import Forecast
 from orchestrator.goal import Goal
 from orchestrator.ledger import Closed, Ledger, Predicted, Settled, read
 from orchestrator.ports import Resources
 from orchestrator.proposals.proposer import OptunaProposer
 from orchestrator.steering import Steering
-from orchestrator.sweep import Ending, Forecast, Ports, Sweep
+from orchestrator.sweep import Ending, Ports, Sweep
 from orchestrator.trial import Reason
 from search_spaces.errors import InputError
 

@@ -14,11 +14,12 @@ import tiny
 from fakes import FakePool, FakeProposer, FakeTracker, completed, diverged, failed, points_of
 
 from orchestrator.curves import read_curve
+from orchestrator.forecasts import Forecast
 from orchestrator.goal import Goal
 from orchestrator.ledger import Closed, Ended, Ledger, Predicted, Proposed, Started, read
 from orchestrator.ports import Assignment, AttemptEnded, Outcome, PointsArrived, PoolEvent, Resources
 from orchestrator.steering import Steering
-from orchestrator.sweep import Ending, Forecast, Ports, Requests, Sweep, best_trial
+from orchestrator.sweep import Ending, Ports, Requests, Sweep, best_trial
 from orchestrator.trial import Proposal, Reason, Trial, TrialState
 from search_spaces.errors import FitError
 from search_spaces.plan import Search, SweepPlan

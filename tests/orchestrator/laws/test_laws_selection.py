@@ -97,9 +97,9 @@ def test_a_diverged_run_bounds_its_scale_and_is_no_loss():
 
 def test_without_optima_the_envelope_is_the_lowest_loss_of_each_cell():
     records = [run("a", loss=3.0), run("b", loss=2.9, learning_rate=2e-3), run("c", tokens=2e8, loss=2.8)]
-    assert [(point.run_id, point.loss) for point in untuned_envelope(records)] == [("b", 2.9), ("c", 2.8)]
+    assert [(point.run_id, point.loss) for point in untuned_envelope(records).records] == [("b", 2.9), ("c", 2.8)]
 
 
 def test_a_table_without_settings_is_its_own_envelope():
     records = [run("a", learning_rate=None), run("b", learning_rate=None, loss=2.5)]
-    assert untuned_envelope(records) == records
+    assert untuned_envelope(records).records == records

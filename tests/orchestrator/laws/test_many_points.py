@@ -88,3 +88,12 @@ def test_replicates_are_where_a_fit_of_their_own_is():
         chosen = np.repeat(np.arange(60), counts)
         own = SumOfPowers(quantities=whole.quantities[:, chosen], loss=whole.loss[chosen], shared=(0, 1))
         assert value <= VariableProjection(own).best.objective[0] + 1e-9
+
+
+def test_the_tangent_is_not_followed_to_where_a_term_is_none():
+    fit = VariableProjection(problem(60))
+    tangent = fit.objective.tangent(fit._theta)
+    far = np.array([tangent.lower, tangent.upper])
+    parts = fit.objective.x[:, None] * (far[:, 3:] - fit._theta[3:]).T[:, :, None]
+    assert np.abs(far[:, :3] - fit._theta[:3]).max() < 0.5
+    assert np.abs(parts).max() < 0.5
