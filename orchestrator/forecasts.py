@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,12 +28,16 @@ class Forecast:
 Forecaster = Callable[[Search, tuple[Trial, ...]], Forecast]
 
 
-class Forecasts:
-    """Asks a forecaster once for each search, in one background thread, since a fit takes seconds."""
+def background() -> Executor:
+    """One thread beside the sweep's."""
+    return ThreadPoolExecutor(1, thread_name_prefix="forecast")
 
-    def __init__(self, forecaster: Forecaster) -> None:
-        self._forecaster = forecaster
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="forecast")
+
+class Forecasts:
+    """Asks a forecaster once for each search, in an executor's background, since a fit takes seconds."""
+
+    def __init__(self, forecaster: Forecaster, executor: Executor) -> None:
+        self._forecaster, self._executor = forecaster, executor
         self._underway: dict[str, tuple[Search, Future[Forecast]]] = {}
 
     def ask(self, search: Search, known: Sequence[Trial]) -> None:
@@ -48,7 +52,7 @@ class Forecasts:
                 yield _event(search, future)
 
     def close(self) -> None:
-        """Wait for the thread."""
+        """Wait for what is underway."""
         self._executor.shutdown()
 
 

@@ -9,124 +9,120 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
-from orchestrator.collect import collect
+from orchestrator import simulation_outcome
 from orchestrator.config import SweepFile, TrainerSection
 from orchestrator.engine.simulated import SimulatedPool
-from orchestrator.goal import Goal
-from orchestrator.laws.predict import Prediction, predict
-from orchestrator.laws.registry import fit_laws
-from orchestrator.laws.result import Estimate, FittedLaw
-from orchestrator.ledger import Closed, Ended, History, Ledger, Opened, Settled
+from orchestrator.forecasts import Forecast
+from orchestrator.ledger import Ledger, Opened
 from orchestrator.ports import Resources
 from orchestrator.postprocess import forecast_of
 from orchestrator.preview import slot_rate
 from orchestrator.proposals.proposer import OptunaProposer
 from orchestrator.runfolder import RunFolder, software_version
+from orchestrator.simulation_outcome import Simulation
 from orchestrator.steering import Steering
-from orchestrator.sweep import Forecast, Ports, Sweep
-from orchestrator.trial import Reason, Trial
+from orchestrator.sweep import Ports, Sweep
+from orchestrator.trial import Trial
 from search_spaces.axis import Fixed
 from search_spaces.errors import InputError, ScalesweepError
 from search_spaces.plan import Search, SweepPlan
-from search_spaces.space import HyperParameters
 from trainers.api import CurvePoint, TrialSpec
-from trainers.synthetic import SyntheticLaw, SyntheticTrainer
+from trainers.synthetic import SyntheticTrainer
 
-# What is looked at on the way: parts of the FLOP that the sweep spends.
-PARTS = (0.1, 0.25, 0.5, 1.0)
+P = ParamSpec("P")
+T = TypeVar("T")
+
 # Without a target, the outlook is for a run so many times larger than the largest scale.
 LARGER = 4
 # More trials than this take too long to be a preview. A guess.
 MOST_TRIALS = 2000
 # Slots where neither this machine nor `cluster.workers` says how many there are. A guess.
 ASSUMED_SLOTS = 8
-# The laws whose intervals are shown, and by which the target is predicted.
-LAWS = ("hyperparameters", "joint", "chinchilla")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """What one search got: of `planned` trials so many by each reason; `settled` says why no more."""
-
-    name: str
-    planned: int
-    trials: int
-    flops: float
-    reasons: Mapping[Reason, int]
-    settled: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Milestone:
-    """What was known of the target once `flops` were spent. None before the first cell is known.
-
-    `loss_error` is the relative half-width of the 95 % interval of the target's loss.
-    """
-
-    part: float
-    trials: int
-    flops: float
-    expected_regret: float | None
-    loss_error: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Simulation:
-    """A sweep that was played through.
-
-    `planted` are the true values of what `prediction` says of the target, and `regret` what its settings
-    would cost there; None where a setting was not predicted. `seconds` are those of the simulated clock.
-    """
-
-    target: tuple[float, float]
-    wanted: bool  # whether the sweep file names the target
-    slots: int
-    seconds: float
-    planned_flops: float
-    searches: tuple[Share, ...]
-    course: tuple[Milestone, ...]
-    exponents: Mapping[str, Mapping[str, Estimate]]  # law -> exponent
-    not_fitted: Mapping[str, str]
-    prediction: Prediction | None
-    planted: Mapping[str, float]
-    regret: float | None
-    stopped: str
-    outside: tuple[str, ...]  # searches whose planted optimum lies outside of the space
-
-    @property
-    def trials(self) -> int:
-        """Trials of all searches."""
-        return sum(share.trials for share in self.searches)
-
-    @property
-    def flops(self) -> float:
-        """FLOP of all trials."""
-        return sum(share.flops for share in self.searches)
-
-
-def simulate(
-    sweep: SweepFile, measured: Mapping[int, float] | None = None, progress: Callable[[int], None] = lambda ended: None
-) -> Simulation:
+def simulate(sweep: SweepFile, measured: Mapping[int, float], progress: Callable[[int], None]) -> Simulation:
     """Play the sweep through; `measured` has FLOP per second of a slot by params, `progress` gets the ended trials.
 
     Raises InputError where there is nothing to search, or too much for a preview.
     """
     plan = sweep.plan()
     _check(plan)
-    trainer = SyntheticTrainer(_options(sweep))
+    options = _options(sweep)
+    trainer = SyntheticTrainer(options)
+    pool = _pool(sweep, plan, trainer, measured)
     with tempfile.TemporaryDirectory(prefix="scalesweep-simulation-") as path:
         folder = RunFolder(Path(path))
-        section = TrainerSection(name="synthetic", **_options(sweep))
-        folder.keep(sweep.model_copy(update={"trainer": section}))
+        folder.keep(sweep.model_copy(update={"trainer": TrainerSection(name="synthetic", **options)}))
         with Ledger.open(folder.path) as ledger:
-            pool = _pool(sweep, plan, trainer, measured or {})
-            _play(sweep, plan, folder, ledger, pool, trainer, progress)
-            return _outcome(sweep, plan, folder, ledger.history, pool, trainer.options.law)
+            _open(ledger, plan, trainer.version, pool.slots)
+            Sweep(
+                plan=plan,
+                folder=folder.path,
+                ledger=ledger,
+                ports=_ports(sweep, folder, pool),
+                trainer_version=trainer.version,
+                resources=sweep.resources_of,
+                steering=Steering(plan=plan, goal=sweep.goal()),
+                executor=_AtOnce,
+                progress=lambda: progress(sum(trial.state.ended for trial in ledger.history.trials.values())),
+            ).run()
+            return _outcome(sweep, folder, ledger, pool, trainer)
+
+
+def _open(ledger: Ledger, plan: SweepPlan, version: str, slots: int) -> None:
+    ledger.append(
+        Opened(
+            time=time.time(),
+            sweep=plan.name,
+            sweep_id="simulated",
+            plan=plan.fingerprint(),
+            trainer_version=version,
+            software=software_version(),
+            slots=slots,
+        )
+    )
+
+
+def _ports(sweep: SweepFile, folder: RunFolder, pool: SimulatedPool) -> Ports:
+    def forecast(search: Search, trials: tuple[Trial, ...]) -> Forecast:
+        return forecast_of(search, trials, folder)
+
+    proposer = OptunaProposer(sampler=sweep.sampler, seed=sweep.seed)
+    return Ports(proposer=proposer, pool=pool, tracker=_Unseen(), forecast=forecast)
+
+
+def _outcome(
+    sweep: SweepFile, folder: RunFolder, ledger: Ledger, pool: SimulatedPool, trainer: SyntheticTrainer
+) -> Simulation:
+    plan, history, law = sweep.plan(), ledger.history, trainer.options.law
+    target = target_of(sweep)
+    found = simulation_outcome.fits(folder, list(history.trials.values()), target)
+    return Simulation(
+        target=target,
+        wanted=sweep.target is not None,
+        slots=pool.slots,
+        seconds=pool.clock_s,
+        planned_flops=float(plan.flops()),
+        searches=simulation_outcome.shares(plan, history),
+        course=tuple(simulation_outcome.course(plan, history, target)),
+        fits=found,
+        planted=simulation_outcome.planted(law, target),
+        regret=simulation_outcome.true_regret(law, target, found.prediction),
+        stopped=simulation_outcome.reason_of_end(history),
+        outside=tuple(simulation_outcome.outside(plan, law)),
+    )
+
+
+def target_of(sweep: SweepFile) -> tuple[float, float]:
+    """The sweep's target (params, tokens), or LARGER times its largest scale at its longest tokens_per_param."""
+    wanted = sweep.goal().target
+    params = float(LARGER * sweep.scales()[-1].params)
+    return wanted or (params, params * max(sweep.tokens_per_param))
 
 
 def _check(plan: SweepPlan) -> None:
@@ -149,9 +145,7 @@ def _options(sweep: SweepFile) -> dict[str, object]:
     return given | {"seconds_per_trial": 0.0}
 
 
-def _pool(
-    sweep: SweepFile, plan: SweepPlan, trainer: SyntheticTrainer, measured: Mapping[int, float]
-) -> SimulatedPool:
+def _pool(sweep: SweepFile, plan: SweepPlan, trainer: SyntheticTrainer, measured: Mapping[int, float]) -> SimulatedPool:
     smallest = sweep.resources_of(plan.scales[0].name)
     rates = {
         search.cell.scale.name: slot_rate(search, sweep.resources_of(search.cell.scale.name), measured)
@@ -170,6 +164,19 @@ def _slots(sweep: SweepFile, smallest: Resources) -> int:
     if sweep.cluster.address == "auto" or smallest.gpus or not smallest.cpus:
         return ASSUMED_SLOTS
     return max(1, int((os.cpu_count() or 1) / smallest.cpus))
+
+
+class _AtOnce(Executor):
+    """Makes forecasts while the simulated clock stands still."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Do it now."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except ScalesweepError as error:
+            future.set_exception(error)
+        return future
 
 
 class _Unseen:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,7 +19,7 @@ from pathlib import Path
 from orchestrator import policy
 from orchestrator.curves import read_curve, trial_folder, write_points
 from orchestrator.files import patiently
-from orchestrator.forecasts import Forecaster, Forecasts, predicted, predicted_settings
+from orchestrator.forecasts import Forecaster, Forecasts, background, predicted, predicted_settings
 from orchestrator.ledger import Closed, Ended, Event, Ledger, Proposed, Settled, Started
 from orchestrator.ports import (
     Assignment,
@@ -84,6 +85,7 @@ class Sweep:
     steering: Steering
     requests: Requests = Requests()
     progress: Callable[[], None] = lambda: None
+    executor: Callable[[], Executor] = background  # where forecasts are made
     _active: dict[str, str] = field(default_factory=dict, init=False)  # trial_key -> worker
     _not_before: dict[str, float] = field(default_factory=dict, init=False)
     _errors: Counter[str] = field(default_factory=Counter, init=False)
@@ -93,7 +95,7 @@ class Sweep:
     def run(self) -> Ending:
         """Go on until the plan is done, or somebody asks to leave."""
         self._restore()
-        with closing(Forecasts(self.ports.forecast)) as forecasts:
+        with closing(Forecasts(self.ports.forecast, self.executor())) as forecasts:
             while not self._over():
                 self._obey()
                 if self._ending is None:

@@ -45,6 +45,7 @@ FEWEST_POINTS = len(PARAMETERS) + 1
 MOST_SHAPES = 16
 LEVELS = 240  # losses at which the shape may change, evenly in log loss
 ROWS = 24  # of the table `schedule`
+BEYOND_REACH = 1e150  # compute that is as good as infinite; its square must not overflow
 
 Rows = npt.NDArray[np.intp]
 
@@ -100,9 +101,9 @@ class _Intervals:
     def of(self, name: str, column: Floats) -> Estimate:
         """In logarithms, but for `saved`, a part, whose percentiles are wide enough without Student's t.
 
-        Samples that are not finite do not get there.
+        Samples that are beyond reach do not get there.
         """
-        finite = column[1:][np.isfinite(column[1:])]
+        finite = column[1:][np.abs(column[1:]) < BEYOND_REACH]
         if name == "saved":
             return interval(float(column[0]), finite, confidence=self.confidence, dof=None)
         return positive_interval(float(column[0]), finite, confidence=self.confidence, dof=self.dof)

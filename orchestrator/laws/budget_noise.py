@@ -42,7 +42,7 @@ def budget_noise(
 
 
 def _residual_noise(found: Sequence[Budget]) -> tuple[float, int]:
-    """Standard deviation of log loss about a parabola a budget and one common cubic term, and its degrees of freedom."""
+    """Standard deviation of log loss about a parabola a budget and one common cubic, and its degrees of freedom."""
     left, skew, free = [], [], -1
     for budget in found:
         rows = near_lowest(budget)

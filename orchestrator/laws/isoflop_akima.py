@@ -4,9 +4,10 @@ Step by step, as published: an Akima spline of log loss over log N at each compu
 point on a fine grid; the same again for many copies of the losses with seed noise added; copies whose
 lowest point is the smallest or largest size are dropped, and with half of them the budget; the median
 of the rest is the optimum, their spread (floored at a third of the sizes' spacing) its error; a
-weighted power law through the optima. Published intervals are percentiles of the copies' own laws: they
-hold the truth as rarely as the assumed noise is smaller than that of the table, so the law's own are made
-by copies with the table's noise. Table `noise_rules` has both, and the published rule as it was meant. N
+weighted power law through the optima, its intervals the percentiles of the copies' own laws. They hold the
+truth as rarely as the assumed noise is smaller than the table's own: where that makes the interval of `a`
+much wider, the law is weak and says how wide. Table `noise_rules` has the interval by the published rule,
+by that rule as it was meant, and by the table's own noise. N
 is what `params` counts and C what `flops` says: the paper's point is that both must count the output head.
 """
 
@@ -35,6 +36,7 @@ NAME = "isoflop-akima"
 COLUMNS = ("params", "tokens", "loss")
 SPREAD_FLOOR = 0.33  # least error of an optimum, in gaps between two sizes
 CHANCE = 0.01  # the scatter of the minima is too large if chance makes so much more rarely than this. A guess
+TOO_NARROW = 1.5  # ratio of two intervals from which on the narrower one is misleading. A guess
 SURVIVING = 0.5  # a budget counts while so many of its copies have an inner minimum
 
 
@@ -76,7 +78,7 @@ class Procedure:
 
 
 def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0, draws: int = 1000) -> FittedLaw:
-    """Fit the law: values as published, draws by the table's own noise (budget_noise.py) around them.
+    """Fit the law as published, and beside it with the table's own noise (budget_noise.py).
 
     Raises FitError below 3 budgets with an inner minimum.
 
@@ -92,17 +94,19 @@ def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0
     noise = budget_noise(points, found, surface, draws=draws, seed=seed)
     copies = shifted_minima(found, noise.shifts)
     drawn = centred(fitted(lines(_log_flops(found), copies, published.weights), law=NAME), published.values)
-    parameters = estimates(published.values, drawn, confidence=confidence, dof=noise.dof)
+    measured = estimates(published.values, drawn, confidence=confidence, dof=noise.dof)["a"]
+    parameters = estimates(published.values, published.drawn, confidence=confidence, dof=None)
     bias = DesignBias.of(_on_surface(budgets(replace(points, loss=surface.loss(points))), published), surface)
-    rules = {"published": published.a(confidence), "corrected": corrected.a(confidence), "measured": parameters["a"]}
+    rules = {"published": parameters["a"], "corrected": corrected.a(confidence), "measured": measured}
     used = [budget for budget, inside in zip(found, published.inside, strict=True) if inside]
     reasons = too_few_scales(points.scales) + too_few_sizes(used)
     reasons += too_wide({name: parameters[name] for name in ("a", "b")}) + _scattered(found, published, copies)
+    reasons += _narrow(parameters["a"], measured)
     return FittedLaw(
         name=NAME,
         form=FORM,
         parameters=parameters,
-        draws=drawn,
+        draws=published.drawn,
         status=Status.WEAK if reasons or bias.weak else Status.OK,
         reason="; ".join([*reasons, *bias.notes(parameters["a"])]),
         confidence=confidence,
@@ -162,6 +166,16 @@ def _scattered(found: Sequence[Budget], published: Procedure, copies: Minima) ->
     if chi2.sf(squares, free) >= CHANCE:
         return []
     return [f"the minima scatter {np.sqrt(squares / free):.2g} times as much as noise explains: no power law"]
+
+
+def _narrow(published: Estimate, measured: Estimate) -> list[str]:
+    """A reason where the table's own noise makes the interval of `a` much wider than the published rule's."""
+    ends = (published.low, published.high, measured.low, measured.high)
+    low, high, wide_low, wide_high = (float("nan") if end is None else end for end in ends)
+    if not wide_high - wide_low > TOO_NARROW * (high - low):
+        return []
+    honest = f"{wide_low:.3g} to {wide_high:.3g}"
+    return [f"by the table's own noise the interval of a is {honest}: that of the published rule is too narrow"]
 
 
 def _rules(rules: dict[str, Estimate]) -> list[dict[str, Any]]:

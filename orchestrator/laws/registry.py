@@ -32,9 +32,9 @@ from orchestrator.laws import (
 from orchestrator.laws.common_error import CommonError, with_common_error
 from orchestrator.laws.optimum import OptimumFit
 from orchestrator.laws.records import RunRecord
-from orchestrator.laws.result import FittedLaw
+from orchestrator.laws.result import Exclusion, FittedLaw
 from orchestrator.laws.selection import Selection
-from orchestrator.laws.tuned import Envelope, repeats_data, tuned_envelope, untuned_envelope
+from orchestrator.laws.tuned import Envelope, tuned_envelope, untuned_envelope, without_repeats
 from search_spaces.errors import FitError, InputError
 
 DRAWS = 1000
@@ -92,8 +92,9 @@ CURVE_LAWS: Mapping[str, Fit] = {
     downstream.NAME: downstream.fit,
 }
 NAMES = (*SETTING_LAWS, *ENVELOPE_LAWS, *CURVE_LAWS)
-# Where data are repeated these choose the early stop of each dataset themselves, which the envelope cannot tell apart.
-_OF_DATASETS = {kaplan_n.NAME, kaplan_d.NAME, kaplan_nd.NAME}
+# Laws that repeated tokens tell something. The others are of new tokens, and see no run that repeated its own often;
+# of these, Kaplan's choose the early stop on each dataset themselves, which the envelope cannot tell apart.
+_OF_REPEATS = {kaplan_n.NAME, kaplan_d.NAME, kaplan_nd.NAME, data_constrained.NAME, downstream.NAME}
 
 
 class _How(TypedDict):
@@ -104,12 +105,17 @@ class _How(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class _Views:
-    """The same runs as the laws see them; `found` is None, with the reason, where no cell has an optimum."""
+    """The same runs as the laws see them; `found` is None, with the reason, where no cell has an optimum.
+
+    `measured` are all points; `curves` those of new tokens, from which the `repeated` runs are left out.
+    """
 
     found: tuple[Selection, OptimumFit] | None
     reason: str
     envelope: Envelope
     curves: Sequence[RunRecord]
+    measured: Sequence[RunRecord]
+    repeated: tuple[Exclusion, ...]
 
 
 def fit_laws(
@@ -150,13 +156,16 @@ def fit_laws(
 def _views(
     records: Sequence[RunRecord], curves: Sequence[RunRecord] | None, confidence: float, seed: int, *, named: bool
 ) -> _Views:
-    ordered = _ordered(records)
-    found, reason = _optima(ordered, confidence, seed, named=named)
+    fresh, repeated = without_repeats(_ordered(records))
+    measured = _ordered(records if curves is None else curves)
+    found, reason = _optima(fresh, confidence, seed, named=named)
     return _Views(
         found=found,
         reason=reason,
-        envelope=tuned_envelope(*found) if found else untuned_envelope(ordered),
-        curves=ordered if curves is None else _ordered(curves),
+        envelope=tuned_envelope(*found) if found else untuned_envelope(fresh),
+        curves=without_repeats(measured)[0],
+        measured=measured,
+        repeated=repeated,
     )
 
 
@@ -165,15 +174,22 @@ def _ordered(records: Sequence[RunRecord]) -> list[RunRecord]:
 
 
 def _fit(name: str, views: _Views, how: _How) -> FittedLaw:
-    if name in SETTING_LAWS:
-        if views.found is None:
-            raise FitError(views.reason)
-        return SETTING_LAWS[name](*views.found, **how)
+    if name in _OF_REPEATS and (views.repeated or name in CURVE_LAWS):
+        return {**ENVELOPE_LAWS, **CURVE_LAWS}[name](views.measured, **how)
+    law = _fit_to_new_tokens(name, views, how)
+    return replace(law, runs_excluded=(*views.repeated, *law.runs_excluded)) if views.repeated else law
+
+
+def _fit_to_new_tokens(name: str, views: _Views, how: _How) -> FittedLaw:
+    if views.repeated and not views.envelope.records:
+        raise FitError(f"the law {name!r} is of new tokens, and every run repeats its own: see data-constrained")
     if name in CURVE_LAWS:
         return CURVE_LAWS[name](views.curves, **how)
-    if name in _OF_DATASETS and repeats_data(views.curves):
-        return ENVELOPE_LAWS[name](views.curves, **how)
-    return _fit_to_envelope(name, views, how)
+    if name in ENVELOPE_LAWS:
+        return _fit_to_envelope(name, views, how)
+    if views.found is None:
+        raise FitError(views.reason)
+    return SETTING_LAWS[name](*views.found, **how)
 
 
 def _fit_to_envelope(name: str, views: _Views, how: _How) -> FittedLaw:

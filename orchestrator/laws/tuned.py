@@ -20,6 +20,8 @@ from orchestrator.laws.selection import (
     share_runs,
 )
 
+# Up to so many epochs repeated tokens are worth nearly as much as new ones (Muennighoff et al. 2023, arXiv:2305.16264).
+MOST_EPOCHS = 4.0
 SIZES = ("params", "tokens", "loss")
 
 
@@ -60,9 +62,18 @@ def untuned_envelope(records: Sequence[RunRecord]) -> Envelope:
     return Envelope(records=raw_envelope(cells), runs=_runs(cells), excluded=selection.excluded)
 
 
-def repeats_data(records: Sequence[RunRecord]) -> bool:
-    """Whether a run saw its tokens more than once: then a cell has runs on several datasets."""
-    return any(r.unique_tokens and r.tokens and r.tokens > r.unique_tokens * (1 + SAME_COUNT) for r in records)
+def without_repeats(records: Sequence[RunRecord]) -> tuple[Sequence[RunRecord], tuple[Exclusion, ...]]:
+    """The runs that saw their tokens at most MOST_EPOCHS times, or do not say so; and why the others are out."""
+    epochs: dict[str, float] = {}
+    for record in records:
+        if record.unique_tokens and record.tokens:
+            epochs[record.run_id] = max(epochs.get(record.run_id, 0.0), record.tokens / record.unique_tokens)
+    repeated = {run: times for run, times in epochs.items() if times > MOST_EPOCHS * (1 + SAME_COUNT)}
+    if not repeated:
+        return records, ()
+    reason = f"it saw its tokens more than {MOST_EPOCHS:g} times, and the law is of new ones: see data-constrained"
+    excluded = tuple(Exclusion(run=run, reason=reason) for run in repeated)
+    return [record for record in records if record.run_id not in repeated], excluded
 
 
 def _runs(cells: Sequence[CellRuns]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from orchestrator.formulas import absent_laws
 from orchestrator.laws.result import FittedLaw, Status
 from orchestrator.report.data import ReportData
 from orchestrator.report.formulas import formulas, interval_text, law_words
@@ -13,10 +14,24 @@ from orchestrator.report.style import UNKNOWN, plural
 # What a law tells, for people who do not know its name.
 _TELLS = {
     "hyperparameters": "The best settings at any size",
+    "joint": "The best settings with the loss around them, in one fit",
     "chinchilla": "Loss from params and tokens",
+    "overtraining": "Loss far beyond the optimal tokens",
+    "kaplan-n": "Loss of a converged model from its params alone",
+    "kaplan-d": "Loss of a large model from its tokens alone",
+    "kaplan-nd": "Loss from params and tokens, without a loss that stays",
+    "kaplan-c": "The lowest loss at each compute, without a loss that stays",
+    "compute-only": "Loss from compute alone, and whether the split matters",
+    "frontier": "The lowest loss at each compute",
     "isoflop": "The best size at each compute, by parabolas",
     "isoflop-akima": "The best size at each compute, by splines",
-    "frontier": "The lowest loss at each compute",
+    "envelope": "The best size at each compute, by whole curves",
+    "adaptive": "Which size to train at each loss, if it could grow",
+    "critical-batch": "The batch beyond which more saves few steps",
+    "kaplan-ns": "Loss from params and steps at very large batches",
+    "trajectory": "The whole loss curve at any size and batch",
+    "data-constrained": "Loss where tokens are repeated",
+    "downstream": "Error on tasks from the loss",
 }
 _COEFFICIENT = ".coefficient"
 _POWERS = {
@@ -30,12 +45,13 @@ _POWERS = {
 def laws_section(data: ReportData) -> str:
     """A card for each fitted law, and why the others are absent."""
     legend = paragraph(
-        "N is params, D tokens, C training compute in FLOP. Intervals stand in brackets.",
+        "L is the loss, N params, D tokens, U unique tokens, C training compute in FLOP, S steps, B the batch in "
+        "tokens. Intervals stand in brackets.",
         "muted",
     )
     cards = "".join(_card(law) for law in data.laws.values())
-    absent = [f"{name} was not fitted: {reason}" for name, reason in data.not_fitted.items()]
-    return (legend if cards else "") + cards + bullets(absent, "warnings")
+    absent = bullets(absent_laws(data.not_fitted), "warnings")
+    return (legend if cards else "") + cards + (f"{paragraph('Not fitted:', 'muted')}{absent}" if absent else "")
 
 
 def _card(law: FittedLaw) -> str:

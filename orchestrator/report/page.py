@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
 from plotly.offline import get_plotlyjs
 
+from orchestrator.laws.result import Status
 from orchestrator.report.advice import advice_section
 from orchestrator.report.backtests import backtest_section
 from orchestrator.report.data import ReportData
@@ -16,10 +17,16 @@ from orchestrator.report.figures import Draw, figure_html
 from orchestrator.report.html import section
 from orchestrator.report.law_cards import laws_section
 from orchestrator.report.method import method_section
+from orchestrator.report.plots_adaptive import adaptive_schedule
+from orchestrator.report.plots_batch import critical_batch_law, trajectories
 from orchestrator.report.plots_chinchilla import chinchilla_fit
 from orchestrator.report.plots_compute import isoflop_curves, loss_frontier, optimal_size
 from orchestrator.report.plots_curves import loss_curves
+from orchestrator.report.plots_data import compute_only_test, repeated_data
+from orchestrator.report.plots_envelope import training_envelope
+from orchestrator.report.plots_gadre import downstream_error, overtraining_fit
 from orchestrator.report.plots_hyperparameters import hyperparameter_laws
+from orchestrator.report.plots_kaplan import kaplan_laws, kaplan_nd_fit
 from orchestrator.report.plots_settings import beta2_map, settings_map
 from orchestrator.report.summary import summary
 from orchestrator.report.tables import cells_table, exclusions_table, failures, trials_table
@@ -41,6 +48,15 @@ def _drawn(*draws: Draw) -> Callable[[ReportData], str]:
     return lambda data: "".join(figure_html(draw, data) for draw in draws)
 
 
+def _drawn_laws(*draws: tuple[Draw, str]) -> Callable[[ReportData], str]:
+    """Each figure where one of its laws (names apart by spaces) is there: why others are not is said once, above."""
+    return lambda data: "".join(figure_html(draw, data) for draw, names in draws if _any_fitted(data, names.split()))
+
+
+def _any_fitted(data: ReportData, names: Sequence[str]) -> bool:
+    return any(name in data.laws and data.laws[name].status is not Status.FAILED for name in names)
+
+
 def _cells(data: ReportData) -> str:
     return cells_table(data) + _drawn(settings_map, beta2_map)(data)
 
@@ -59,7 +75,34 @@ _PARTS = (
     _Part(
         anchor="losses",
         title="How the loss changes with scale",
-        build=_drawn(isoflop_curves, optimal_size, loss_frontier, chinchilla_fit),
+        build=_drawn_laws(
+            (chinchilla_fit, "chinchilla"),
+            (kaplan_laws, "kaplan-n kaplan-d kaplan-c"),
+            (kaplan_nd_fit, "kaplan-nd"),
+            (overtraining_fit, "overtraining"),
+            (compute_only_test, "compute-only"),
+        ),
+    ),
+    _Part(
+        anchor="compute",
+        title="How to spend compute",
+        build=_drawn_laws(
+            (isoflop_curves, "isoflop isoflop-akima"),
+            (optimal_size, "isoflop isoflop-akima envelope chinchilla"),
+            (loss_frontier, "frontier"),
+            (training_envelope, "envelope"),
+            (adaptive_schedule, "adaptive"),
+        ),
+    ),
+    _Part(
+        anchor="batch",
+        title="Batch size and whole curves",
+        build=_drawn_laws((critical_batch_law, "critical-batch"), (trajectories, "trajectory")),
+    ),
+    _Part(
+        anchor="data",
+        title="Repeated tokens and downstream tasks",
+        build=_drawn_laws((repeated_data, "data-constrained"), (downstream_error, "downstream")),
     ),
     _Part(anchor="exclusions", title="What was left out", build=exclusions_table),
     _Part(anchor="trials", title="All runs", build=_runs),

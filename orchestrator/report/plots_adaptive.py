@@ -57,15 +57,15 @@ def adaptive_schedule(data: ReportData) -> go.Figure:
     figure.update_xaxes(type="log", title="loss, nats per token", autorange="reversed", row=1, col=2, **loss_ticks)
     figure.update_yaxes(tickformat=".0%", row=1, col=2)
     figure.update_layout(legend={"title": "params"})
-    return finished(figure, caption=_caption(law), height=440, wide=True)
+    return finished(figure, caption=_caption(law, data.curve_note), height=440, wide=True)
 
 
-def _caption(law: FittedLaw) -> str:
+def _caption(law: FittedLaw, note: str) -> str:
     saved, loss = law.parameters["saved"], law.tables["schedule"][-1]["loss"]
     text = f"n = {plural(law.runs_used, 'run')} of {plural(len(law.tables['shapes']), 'shape')}. "
     text += f"Changing the shape {plural(len(law.tables['switches']), 'time')} (diamonds) saves {percent(saved.value)} "
     text += f"({percent(saved.low)} to {percent(saved.high)}) of the best static shape's compute down to a loss of "
-    text += f"{number(loss, 4)}. It is assumed that the loss carries over at a change without any transient."
+    text += f"{number(loss, 4)}. It is assumed that the loss carries over at a change without any transient.{note}"
     return text + (f" Weak: {law.reason}." if law.status is Status.WEAK else "")
 
 

@@ -54,7 +54,7 @@ def critical_batch_law(data: ReportData) -> go.Figure:
     text = f"n = {plural(len(levels), 'loss level')} of {plural(sizes, 'size')}, "
     text += f"each reached at {_range([row['batches'] for row in levels])} batch sizes. Marks: one level's hyperbola "
     text += "on its own; line: the law fitted to all. Right: where tuned runs reach a loss, and the law's hyperbolas."
-    return finished(figure, caption=text + _weak(law), height=440, wide=True)
+    return finished(figure, caption=text + data.curve_note + _weak(law), height=440, wide=True)
 
 
 def trajectories(data: ReportData) -> go.Figure:
@@ -63,7 +63,7 @@ def trajectories(data: ReportData) -> go.Figure:
     Raises NothingToDraw where the law was not fitted.
     """
     law = _law(data, trajectory.NAME, "whole loss curves")
-    curves = batch_curves(data.records, law=trajectory.NAME)
+    curves = batch_curves(data.whole_curves, law=trajectory.NAME)
     sizes = _spread(sorted({float(size) for size in curves.params}), _MOST_SIZES)
     columns = min(_PANELS_PER_ROW, len(sizes))
     rows = -(-len(sizes) // columns)
@@ -82,7 +82,7 @@ def trajectories(data: ReportData) -> go.Figure:
     errors = [row["mean_error"] for row in law.tables["curves"]]
     text += f"Marks: measured; lines: the law, {percent(float(np.sqrt(np.mean(np.square(errors)))))} "
     text += "(root mean square) from a curve."
-    return finished(figure, caption=text + _weak(law), height=110 + 290 * rows, wide=True)
+    return finished(figure, caption=text + data.curve_note + _weak(law), height=110 + 290 * rows, wide=True)
 
 
 def _over_loss(figure: go.Figure, law: FittedLaw, levels: Sequence[Mapping[str, Any]]) -> int:

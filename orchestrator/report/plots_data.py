@@ -37,7 +37,7 @@ def repeated_data(data: ReportData) -> go.Figure:
     Raises NothingToDraw where the law was not fitted.
     """
     law = _fitted(data, data_constrained.NAME)
-    repeated = data_constrained.repeated_points(data.records)
+    repeated = data_constrained.repeated_points(data.whole_curves)
     points, epochs = repeated.points, repeated.points.tokens / repeated.unique
     groups = sorted(set(zip(points.params, repeated.unique, strict=True)))
     groups = [each for each in groups if (_of(points.params, repeated.unique, each) & (epochs > 1)).any()]

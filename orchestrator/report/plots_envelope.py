@@ -54,13 +54,14 @@ def training_envelope(data: ReportData) -> go.Figure:
     text += f"a = {number(law.value('a'))}"
     bias = law.tables.get("design_bias", ())
     text += f", of which the design alone makes {number(bias[0]['bias'], 2)}." if bias else "."
+    text += data.curve_note
     text += f" Weak: {law.reason}." if law.status is Status.WEAK else ""
     return finished(figure, caption=text, height=480)
 
 
 def _curves(data: ReportData) -> SizeCurves:
     try:
-        return SizeCurves.of(loss_points(data.records, law="envelope", unfinished=True))
+        return SizeCurves.of(loss_points(data.whole_curves, law="envelope", unfinished=True))
     except (InputError, FitError) as error:
         raise NothingToDraw(f"No envelope of the training curves: {error}.") from error
 

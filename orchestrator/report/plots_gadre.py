@@ -56,7 +56,7 @@ def overtraining_fit(data: ReportData) -> go.Figure:
 def downstream_error(data: ReportData) -> go.Figure:
     """Downstream error against loss with the law's line. Raises NothingToDraw where the law was not fitted."""
     law = _fitted(data, downstream.NAME)
-    used = downstream.usable(data.records).used
+    used = downstream.usable(data.whole_curves).used
     losses = np.array([record.loss for record in used], float)
     errors = np.array([record.error for record in used], float)
     x = np.asarray(np.linspace(losses.min() * 0.97, losses.max() * 1.03, 60))
