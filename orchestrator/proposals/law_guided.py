@@ -8,12 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -26,10 +21,11 @@ from orchestrator.laws.cell_search import (
     posterior,
     wide_belief,
 )
-from orchestrator.laws.coordinates import SETTINGS, beta2_of, half_life_steps
+from orchestrator.laws.coordinates import SETTINGS
 from orchestrator.laws.guide import Belief, Guide, fit_guide
 from orchestrator.laws.records import RunRecord
 from orchestrator.laws.result import Floats
+from orchestrator.proposals.law_axes import ends_of, place_of, value_at
 from orchestrator.proposals.samplers import SamplerName, model_sampler
 from orchestrator.trial import Reason
 from search_spaces.errors import InputError
@@ -87,7 +83,8 @@ class LawGuidedSampler(BaseSampler):
             if not (value > 0 and math.isfinite(value)):
                 raise InputError(f"{name} is {value!r}; the cell's {name} must be a positive number")
         self._params, self._tokens = float(params), float(tokens)
-        self._history, self._seed = history, seed
+        self._history: History = history if callable(history) else tuple(history)
+        self._seed = seed
         self._fitted: dict[tuple[str, ...], tuple[int, Guide | None]] = {}
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -110,7 +107,7 @@ class LawGuidedSampler(BaseSampler):
             return self._search(study, trial)
         place, reason = _next(cell, known)
         _say(study, trial, reason)
-        return {name: _value(search_space[name], name, at) for name, at in zip(cell.settings, place, strict=True)}
+        return {name: value_at(search_space[name], name, at) for name, at in zip(cell.settings, place, strict=True)}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -118,7 +115,7 @@ class LawGuidedSampler(BaseSampler):
         """A setting of the study's first trial: the laws' optimum, or the middle of its range."""
         if param_name not in SETTINGS:
             raise InputError(f"{param_name!r} is no setting; the sampler proposes {', '.join(SETTINGS)}")
-        low, high = _ends(param_distribution, param_name)
+        low, high = ends_of(param_distribution, param_name)
         varied = self._varied()
         guide = self._guide(varied) if param_name in varied else None
         at, reason = (low + high) / 2, Reason.START_UP
@@ -127,12 +124,12 @@ class LawGuidedSampler(BaseSampler):
             if belief.covariance[index, index] < BETTER * (high - low) ** 2 / 12:
                 at, reason = float(np.clip(belief.mean[index], low, high)), Reason.PREDICTED
         _say(study, trial, reason)
-        return _value(param_distribution, param_name, at)
+        return value_at(param_distribution, param_name, at)
 
     def knows(self, space: Mapping[str, BaseDistribution]) -> bool:
         """Whether the laws say enough to propose in this space; until then Optuna's Gaussian process searches."""
         settings = tuple(name for name in SETTINGS if name in space)
-        ends = np.array([_ends(space[name], name) for name in settings]).reshape(-1, 2)
+        ends = np.array([ends_of(space[name], name) for name in settings]).reshape(-1, 2)
         return self._belief(settings, ends[:, 0], ends[:, 1]) is not None
 
     def recommend(self, study: Study) -> dict[str, Any]:
@@ -144,7 +141,7 @@ class LawGuidedSampler(BaseSampler):
         if known is None or not cell.losses.size:
             return dict(study.best_params)
         place = known.posterior.best_within(cell.low, cell.high)
-        return {name: _value(space[name], name, at) for name, at in zip(cell.settings, place, strict=True)}
+        return {name: value_at(space[name], name, at) for name, at in zip(cell.settings, place, strict=True)}
 
     def _known(self, cell: _Cell) -> _Known | None:
         """None until the laws know every setting of the cell to a part of its range."""
@@ -230,7 +227,7 @@ def _cell(study: Study, space: Mapping[str, BaseDistribution]) -> _Cell:
     running = [t for t in trials if t.state is TrialState.RUNNING]
     diverged = [t for t in trials if t.state is TrialState.COMPLETE and not math.isfinite(t.value or math.inf)]
     done = sorted(done, key=lambda trial: (trial.value, trial.number))[:MOST_TRIALS]
-    low, high = np.array([_ends(distribution, name) for name, distribution in space.items()]).reshape(-1, 2).T
+    low, high = np.array([ends_of(distribution, name) for name, distribution in space.items()]).reshape(-1, 2).T
     if diverged and "learning_rate" in space:
         rate = list(space).index("learning_rate")
         bound = min(math.log(trial.params["learning_rate"]) for trial in diverged) - DIVERGENCE_MARGIN
@@ -246,45 +243,8 @@ def _cell(study: Study, space: Mapping[str, BaseDistribution]) -> _Cell:
 
 
 def _places(trials: Sequence[FrozenTrial], space: Mapping[str, BaseDistribution]) -> Floats:
-    rows = [[_place(name, float(trial.params[name])) for name in space] for trial in trials]
+    rows = [[place_of(name, float(trial.params[name])) for name in space] for trial in trials]
     return np.array(rows).reshape(-1, len(space))
-
-
-def _place(name: str, value: float) -> float:
-    return math.log(half_life_steps(value)) if name == "beta2" else math.log(value)
-
-
-def _ends(distribution: BaseDistribution, name: str) -> tuple[float, float]:
-    """The range of a setting in the laws' coordinates. Raises InputError where it has none."""
-    if isinstance(distribution, CategoricalDistribution):
-        numbers = [float(choice) for choice in distribution.choices if isinstance(choice, int | float)]
-        if len(numbers) < len(distribution.choices):
-            raise InputError(f"{name} may be {distribution.choices}; give numbers only")
-        low, high = min(numbers), max(numbers)
-    elif isinstance(distribution, FloatDistribution | IntDistribution):
-        low, high = float(distribution.low), float(distribution.high)
-    else:
-        raise InputError(
-            f"{name} has a {type(distribution).__name__}; give a float, an int or a categorical of numbers"
-        )
-    if not low > 0 or (name == "beta2" and not high < 1):
-        raise InputError(
-            f"{name} ranges from {low:g} to {high:g}; it must lie above 0{', below 1' * (name == 'beta2')}"
-        )
-    return _place(name, low), _place(name, high)
-
-
-def _value(distribution: BaseDistribution, name: str, place: float) -> Any:  # noqa: ANN401 - as Optuna has it
-    """The value of the distribution nearest to a place."""
-    value = beta2_of(math.exp(place)) if name == "beta2" else math.exp(place)
-    if isinstance(distribution, CategoricalDistribution):
-        return min(distribution.choices, key=lambda choice: abs(_place(name, float(choice or 0)) - place))
-    if isinstance(distribution, IntDistribution):
-        steps = round((value - distribution.low) / distribution.step)
-        return int(np.clip(distribution.low + steps * distribution.step, distribution.low, distribution.high))
-    if isinstance(distribution, FloatDistribution):
-        return float(np.clip(value, distribution.low, distribution.high))
-    return value
 
 
 def _say(study: Study, trial: FrozenTrial, reason: Reason) -> None:

@@ -180,7 +180,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=[*PEERS, LAW_GUIDED])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--noise", type=float, nargs="+", default=NOISES, metavar="PERCENT")
-    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     return parser.parse_args()
 
 
