@@ -10,10 +10,18 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator import verbs_laws
 from search_spaces.errors import InputError, RunFolderError, ScalesweepError
 from search_spaces.plan import SweepPlan
+
+# How often a simulation says how far it is, seconds.
+_PROGRESS_EVERY_S = 2.0
+
+if TYPE_CHECKING:
+    from orchestrator.config import SweepFile
+    from orchestrator.simulation_outcome import Simulation
 
 Verb = Callable[[argparse.Namespace], int]
 
@@ -47,7 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     verbs_laws.add_fit(verbs)
     verbs_laws.add_predict(verbs)
-    _sweep_verb(verbs, "plan", "what a sweep would cost and teach; starts nothing", plan)
+    plan_parser = _sweep_verb(verbs, "plan", "what a sweep would cost and teach; starts nothing", plan)
+    plan_parser.add_argument(
+        "--simulate", action="store_true", help="play it through on an assumed loss surface (about a minute)"
+    )
+    plan_parser.add_argument("--json", action="store_true", help="for programs")
     _sweep_verb(verbs, "prepare", "download, tokenise and write shards; needs no accelerator", prepare)
     run_parser = _sweep_verb(verbs, "run", "run a sweep, or go on with it", run)
     run_parser.add_argument("--dir", type=Path, metavar="RUN_DIR", help="the run folder (default: runs/NAME)")
@@ -95,9 +107,37 @@ def plan(arguments: argparse.Namespace) -> int:
 
     sweep = config.load(arguments.sweep, arguments.set)
     planned = sweep.plan()
-    shown = preview.preview(planned, sweep.resources_of, _measured(planned))
-    sys.stdout.write(preview.as_text(shown) + "\n")
+    measured = _measured(planned)
+    shown = preview.preview(planned, sweep.resources_of, measured)
+    if not arguments.json:
+        sys.stdout.write(preview.as_text(shown) + "\n")
+        sys.stdout.flush()
+    simulated = _simulated(sweep, measured) if arguments.simulate else None
+    if arguments.json:
+        from orchestrator.simulation_text import as_json
+
+        body = preview.as_json(shown) | ({"simulation": as_json(simulated)} if simulated else {})
+        sys.stdout.write(json.dumps(body, allow_nan=False) + "\n")
+    elif simulated:
+        from orchestrator.simulation_text import as_text
+
+        sys.stdout.write(f"\n{as_text(simulated)}\n")
     return 0
+
+
+def _simulated(sweep: SweepFile, measured: Mapping[int, float]) -> Simulation:
+    """The sweep played through, with a line on standard error now and then."""
+    from orchestrator.simulation import simulate
+
+    said = time.monotonic()
+
+    def progress(ended: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= _PROGRESS_EVERY_S:
+            said = time.monotonic()
+            sys.stderr.write(f"simulated {ended} of at most {sweep.plan().trials} trials\n")
+
+    return simulate(sweep, measured, progress)
 
 
 def _measured(planned: SweepPlan) -> Mapping[int, float]:
@@ -163,11 +203,13 @@ def status(arguments: argparse.Namespace) -> int:
     from orchestrator import ledger, progress
     from orchestrator import status as statuses
     from orchestrator.runfolder import RunFolder
+    from orchestrator.steering import Steering
 
+    sweep = RunFolder(arguments.run_dir).sweep()
+    planned = sweep.plan()
+    steering = Steering(plan=planned, goal=sweep.goal())
     while True:
-        shown = statuses.sweep_status(
-            RunFolder(arguments.run_dir).sweep().plan(), ledger.read(arguments.run_dir), now=time.time()
-        )
+        shown = statuses.sweep_status(planned, ledger.read(arguments.run_dir), now=time.time(), steering=steering)
         text = json.dumps(statuses.as_json(shown)) if arguments.json else progress.as_text(shown)
         sys.stdout.write(text + "\n")
         sys.stdout.flush()

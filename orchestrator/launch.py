@@ -108,6 +108,7 @@ def run(sweep: SweepFile, folder: Path, display: Display) -> int:
                 _open(ledger, plan, version, pool.slots)
                 tracker = outliving.enter_context(_tracker(sweep, plan, run_folder, ledger))
                 display.say(f"runs and curves: {tracker.url}   (scalesweep ui {folder})")
+                steering = Steering(plan=plan, goal=sweep.goal())
                 ending = Sweep(
                     plan=plan,
                     folder=folder,
@@ -115,9 +116,11 @@ def run(sweep: SweepFile, folder: Path, display: Display) -> int:
                     ports=_ports(sweep, run_folder, pool, tracker),
                     trainer_version=version,
                     resources=sweep.resources_of,
-                    steering=Steering(plan=plan, goal=sweep.goal()),
+                    steering=steering,
                     requests=_requests(run_folder, interrupts),
-                    progress=lambda: display.update(sweep_status(plan, ledger.history, now=time.time())),
+                    progress=lambda: display.update(
+                        sweep_status(plan, ledger.history, now=time.time(), steering=steering)
+                    ),
                 ).run()
             display.close()
             if ending is Ending.PAUSED:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.ports import Resources
 from search_spaces.identify import Identifiable, identifiable
@@ -86,6 +88,25 @@ def trial_memory_bytes(search: Search) -> float:
     kept = scale.depth * (_KEPT_PER_WIDTH * scale.width + _KEPT_PER_FFN * scale.ffn_width)
     per_token = 4 * (kept + 2 * scale.vocab_size)
     return float(_STATE_BYTES_PER_PARAM * scale.total_params + per_token * search.quantum)
+
+
+def as_json(shown: Preview) -> dict[str, Any]:
+    """Plain numbers and strings, for `plan --json`."""
+    searches = [
+        {
+            "name": row.search.name,
+            "params": row.search.cell.scale.params,
+            "tokens": row.search.cell.tokens,
+            "cells": len(row.search.serves),
+            "trials": row.search.planned_trials,
+            "flops": row.flops,
+            "device_hours": row.device_hours,
+            "memory_gib": row.memory_gib,
+        }
+        for row in shown.searches
+    ]
+    sums = {name: getattr(shown, name) for name in ("trials", "tokens", "flops", "device_hours", "assumed")}
+    return {"searches": searches, **sums, "identifiable": [dataclasses.asdict(law) for law in shown.identifiable]}
 
 
 def as_text(shown: Preview) -> str:

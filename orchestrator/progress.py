@@ -6,13 +6,16 @@ import sys
 import time
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from orchestrator.status import SearchStatus, SweepStatus
+from orchestrator.numbers import count, number
+from orchestrator.status import GoalStatus, SearchStatus, SweepStatus
 from orchestrator.trial import TrialState
 from search_spaces.space import HyperParameters
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+_COLUMNS = ("search", "done", "running", "diverged", "failed", "best loss", "best settings", "on an edge", "over")
+_NUMBERS = {"done", "running", "diverged", "failed", "best loss"}
 # A pipe or a log file gets a line this often at most. Seconds.
 _LINE_EVERY_S = 10.0
 
@@ -120,7 +123,9 @@ def headline(status: SweepStatus) -> str:
     if busy is not None:
         parts.append(f"slots {busy:.0%} busy")
     if status.seconds_left is not None and status.ended < status.planned:
-        parts.append(f"about {duration(status.seconds_left)} left")
+        parts.append(f"{'at most' if status.goal.target else 'about'} {duration(status.seconds_left)} left")
+    if status.goal.expected_regret is not None:
+        parts.append(f"expected regret of the target {percent(status.goal.expected_regret)}")
     current = [search for search in status.searches if search.best is not None]
     if current and current[-1].best is not None and current[-1].best.loss is not None:
         best = current[-1].best
@@ -132,8 +137,8 @@ def _table(status: SweepStatus) -> Table:
     from rich.table import Table
 
     table = Table(title=f"{status.sweep}: {headline(status)}", title_justify="left", expand=False)
-    for name in ("search", "done", "running", "diverged", "failed", "best loss", "best settings", "on an edge"):
-        table.add_column(name, justify="left" if name in {"search", "best settings", "on an edge"} else "right")
+    for name in _COLUMNS:
+        table.add_column(name, justify="right" if name in _NUMBERS else "left")
     for search in status.searches:
         table.add_row(*search_row(search))
     return table
@@ -152,7 +157,28 @@ def search_row(search: SearchStatus) -> tuple[str, ...]:
         f"{best.loss:.4f}" if best is not None and best.loss is not None else "",
         settings_text(best.settings) if best is not None else "",
         ", ".join(search.edges),
+        "over" if search.over else "",
     )
+
+
+def goal_lines(goal: GoalStatus) -> list[str]:
+    """What the sweep is for and what it has cost; nothing where neither target nor budget was given."""
+    lines = []
+    if goal.target is not None:
+        params, tokens = goal.target
+        known = "not known yet" if goal.expected_regret is None else percent(goal.expected_regret)
+        wanted = f", wanted below {percent(goal.wanted_regret)}" if goal.wanted_regret is not None else ""
+        lines.append(f"target: {count(params)} params, {count(tokens)} tokens; expected regret {known}{wanted}")
+    if goal.most_flops is not None:
+        lines.append(f"budget: {number(goal.flops)} of {number(goal.most_flops)} FLOP spent")
+    if goal.most_device_hours is not None:
+        lines.append(f"budget: {number(goal.device_hours)} of {number(goal.most_device_hours)} device-hours spent")
+    return lines
+
+
+def percent(fraction: float) -> str:
+    """A regret: `0.25 %`."""
+    return f"{number(100 * fraction)} %"
 
 
 def settings_text(settings: HyperParameters) -> str:
@@ -172,11 +198,17 @@ def duration(seconds: float) -> str:
 
 def as_text(status: SweepStatus) -> str:
     """The whole status as `scalesweep status` prints it."""
-    rows = [("search", "done", "running", "diverged", "failed", "best loss", "best settings", "on an edge")]
-    rows += [search_row(search) for search in status.searches]  # type: ignore[misc]
+    rows = [_COLUMNS, *(search_row(search) for search in status.searches)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [f"{status.sweep}: {status.state} · {headline(status)}", ""]
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    over = dict.fromkeys(search.over for search in status.searches if search.over)
+    if over:
+        lines.append("")
+    for why in over:
+        lines.append(f"over: {', '.join(search.name for search in status.searches if search.over == why)} ({why})")
+    if goal := goal_lines(status.goal):
+        lines += ["", *goal]
     if status.causes:
         lines += ["", "failed attempts: " + ", ".join(f"{count} {cause}" for cause, count in status.causes.items())]
     lines += ["proposed by: " + ", ".join(f"{reason} {count}" for reason, count in status.reasons.items())]

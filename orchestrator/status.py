@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.ledger import Closed, Ended, History, Opened, Started
+from orchestrator.ledger import Closed, Ended, History, Opened, Settled, Started
+from orchestrator.steering import SECONDS_PER_HOUR, Steering
 from orchestrator.sweep import best_trial
 from orchestrator.trial import Reason, Trial, TrialState
 from search_spaces.plan import Search, SweepPlan
@@ -28,6 +29,7 @@ class SearchStatus:
     counts: Mapping[TrialState, int]
     best: Trial | None
     edges: tuple[str, ...]  # settings of the best trial that lie on an edge of the space
+    over: str  # why it gets no further proposals; empty while it does
 
     def count(self, state: TrialState) -> int:
         """Trials in a state."""
@@ -45,8 +47,27 @@ class Occupancy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GoalStatus:
+    """How far the sweep is from what it is for. None where that was not said, or is not known yet.
+
+    `target` is (params, tokens); regrets are relative, `device_hours` hours of workers.
+    """
+
+    target: tuple[float, float] | None
+    expected_regret: float | None
+    wanted_regret: float | None
+    flops: float
+    most_flops: float | None
+    device_hours: float
+    most_device_hours: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SweepStatus:
-    """The whole sweep. `seconds_left` comes from the measured FLOP rate; None before there is one."""
+    """The whole sweep. `seconds_left` comes from the measured FLOP rate; None before there is one, and at the end.
+
+    Where searches may be settled early, or a budget may end them, it is an upper bound.
+    """
 
     sweep: str
     state: str  # open (it runs, or `run` goes on with it), done, stopped or failed
@@ -61,7 +82,8 @@ class SweepStatus:
     flops_done: float
     flops_planned: float
     seconds_left: float | None
-    message: str = ""
+    goal: GoalStatus
+    message: str = ""  # why it ended, where that was not the plan's end
 
     @property
     def ended(self) -> int:
@@ -69,17 +91,21 @@ class SweepStatus:
         return sum(count for state, count in self.counts.items() if state.ended)
 
 
-def sweep_status(plan: SweepPlan, history: History, *, now: float) -> SweepStatus:
-    """Where the sweep stands at a time (seconds since 1970)."""
+def sweep_status(plan: SweepPlan, history: History, *, now: float, steering: Steering) -> SweepStatus:
+    """Where the sweep stands at a time (seconds since 1970).
+
+    Costs a fit (0.2 s) where the sweep has a target and `steering` has not seen these measured trials yet.
+    """
     trials = list(history.trials.values())
     closed = _closed(history)
     occupancy = _occupancy(history, now)
+    goal = _goal_status(steering, trials)
     done = sum(_flops(plan, trial) for trial in trials if trial.state.ended)
     planned = float(plan.flops())
     return SweepStatus(
         sweep=plan.name,
         state=closed.how if closed else "open",
-        searches=tuple(_search_status(search, [t for t in trials if t.of(search)]) for search in plan.searches),
+        searches=tuple(_search_status(search, history) for search in plan.searches),
         planned=plan.trials,
         counts=dict(Counter(trial.state for trial in trials)),
         causes=dict(Counter(event.cause.value for event in history.of(Ended) if event.cause)),
@@ -89,7 +115,8 @@ def sweep_status(plan: SweepPlan, history: History, *, now: float) -> SweepStatu
         repeated_tokens=sum(trial.result.repeated_tokens for trial in trials if trial.result),
         flops_done=done,
         flops_planned=planned,
-        seconds_left=_seconds_left(plan, trials, occupancy.slots, now),
+        seconds_left=None if closed else _seconds_left(plan, history, goal, slots=occupancy.slots, now=now),
+        goal=goal,
         message=closed.message if closed else "",
     )
 
@@ -107,14 +134,43 @@ def as_json(status: SweepStatus) -> dict[str, Any]:
     return plain
 
 
-def _search_status(search: Search, trials: Sequence[Trial]) -> SearchStatus:
-    best = best_trial([trial for trial in trials if trial.reason is not Reason.REPLICATE])
+def _search_status(search: Search, history: History) -> SearchStatus:
+    trials = [trial for trial in history.trials.values() if trial.of(search)]
+    best = best_trial(_searched(trials))
     return SearchStatus(
         name=search.name,
         planned=search.planned_trials,
         counts=dict(Counter(trial.state for trial in trials)),
         best=best,
         edges=search.space.edges(best.settings) if best else (),
+        over=why_over(search, history),
+    )
+
+
+def why_over(search: Search, history: History) -> str:
+    """Why the search gets no further proposals; empty while it does."""
+    cell = search.cell
+    for event in history.of(Settled):
+        if (event.scale, event.tokens) == (cell.scale.name, cell.tokens):
+            return f"settled: {event.why}"
+    searched = _searched([trial for trial in history.trials.values() if trial.of(search)])
+    return "all of its trials were proposed" if len(searched) >= search.trials else ""
+
+
+def _searched(trials: Sequence[Trial]) -> list[Trial]:
+    return [trial for trial in trials if trial.reason is not Reason.REPLICATE]
+
+
+def _goal_status(steering: Steering, trials: Sequence[Trial]) -> GoalStatus:
+    goal, spent, known = steering.goal, steering.spent(trials), steering.known(trials)
+    return GoalStatus(
+        target=goal.target,
+        expected_regret=known.expected_regret if known else None,
+        wanted_regret=goal.regret,
+        flops=spent["flops"],
+        most_flops=goal.flops,
+        device_hours=spent["device_hours"],
+        most_device_hours=goal.device_hours,
     )
 
 
@@ -122,18 +178,38 @@ def _flops(plan: SweepPlan, trial: Trial) -> float:
     return float(plan.search_of(trial.scale, trial.tokens).cell.flops())
 
 
-def _seconds_left(plan: SweepPlan, trials: Sequence[Trial], slots: int, now: float) -> float | None:
-    """Work left at the speed measured so far, scale by scale."""
+def _seconds_left(plan: SweepPlan, history: History, goal: GoalStatus, *, slots: int, now: float) -> float | None:
+    """Work left at the speed measured so far, scale by scale, and no more than the budget has."""
+    trials = list(history.trials.values())
     measured = _seconds_per_token(plan, trials)
     if not measured or not slots:
         return None
-    left = 0.0
+    unfinished = to_come = flops = 0.0
     for search in plan.searches:
-        ended = sum(trial.state.ended for trial in trials if trial.of(search))
-        speed = _at(measured, search.cell.scale.params)
-        left += max(0, search.planned_trials - ended) * search.cell.tokens * speed
+        count = _to_come(search, history)
+        seconds = search.cell.tokens * _at(measured, search.cell.scale.params)
+        unfinished += sum(trial.of(search) and not trial.state.ended for trial in trials) * seconds
+        to_come += count * seconds
+        flops += count * search.cell.flops()
     underway = sum(now - trial.started_at for trial in trials if trial.state is TrialState.RUNNING and trial.started_at)
-    return max(0.0, left - underway) / slots
+    return max(0.0, unfinished + _paid(goal, to_come, flops) - underway) / slots
+
+
+def _to_come(search: Search, history: History) -> int:
+    """Trials of a search that were not proposed yet: of one that is over, its replicates alone."""
+    trials = [trial for trial in history.trials.values() if trial.of(search)]
+    if not why_over(search, history):
+        return max(0, search.planned_trials - len(trials))
+    return max(0, search.seeds - 1 - (len(trials) - len(_searched(trials))))
+
+
+def _paid(goal: GoalStatus, seconds: float, flops: float) -> float:
+    """The seconds of trials to come, of so many FLOP, that the budget pays for."""
+    if goal.most_flops is not None and flops > 0:
+        seconds *= min(1.0, max(0.0, goal.most_flops - goal.flops) / flops)
+    if goal.most_device_hours is not None:
+        seconds = min(seconds, max(0.0, goal.most_device_hours - goal.device_hours) * SECONDS_PER_HOUR)
+    return seconds
 
 
 def _seconds_per_token(plan: SweepPlan, trials: Sequence[Trial]) -> dict[int, float]:

@@ -28,7 +28,7 @@ class Steering:
     """
 
     def __init__(self, *, plan: SweepPlan, goal: Goal) -> None:
-        self._plan, self._goal = plan, goal
+        self._plan, self.goal = plan, goal
         self._seen: tuple[str, ...] = ()
         self._outlook: Outlook | None = None
 
@@ -63,12 +63,12 @@ class Steering:
     def enough(self, trials: Sequence[Trial]) -> str:
         """Why the sweep has told enough, or may cost no more; empty while it goes on."""
         spent = self.spent(trials)
-        for what, limit in (("flops", self._goal.flops), ("device_hours", self._goal.device_hours)):
+        for what, limit in (("flops", self.goal.flops), ("device_hours", self.goal.device_hours)):
             if limit is not None and spent[what] >= limit:
                 return f"the budget is spent: {spent[what]:.3g} of {limit:.3g} {what}"
-        known = self.known(trials) if self._goal.regret is not None else None
-        if known is not None and self._goal.regret is not None and known.expected_regret < self._goal.regret:
-            return f"the target's expected regret is {known.expected_regret:.3%}, below {self._goal.regret:.3%}"
+        known = self.known(trials) if self.goal.regret is not None else None
+        if known is not None and self.goal.regret is not None and known.expected_regret < self.goal.regret:
+            return f"the target's expected regret is {known.expected_regret:.3%}, below {self.goal.regret:.3%}"
         return ""
 
     def spent(self, trials: Sequence[Trial]) -> Mapping[str, float]:
@@ -79,11 +79,11 @@ class Steering:
 
     def known(self, trials: Sequence[Trial]) -> Outlook | None:
         """The outlook on the target; None without one, or before the first cell is known."""
-        if self._goal.target is None:
+        if self.goal.target is None:
             return None
         measured = tuple(trial.key for trial in trials if trial.loss is not None)
         if measured != self._seen:
-            self._seen, self._outlook = measured, self._look(trials, self._goal.target)
+            self._seen, self._outlook = measured, self._look(trials, self.goal.target)
         return self._outlook
 
     def _look(self, trials: Sequence[Trial], target: tuple[float, float]) -> Outlook | None:

@@ -9,7 +9,9 @@ tangent, and are polished in one batch. Where a pilot finds lower minima from th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -98,10 +100,23 @@ class VariableProjection:
         batches = [slice(at, at + rows) for at in range(0, len(samples), rows)]
         near = [self._from_best(samples[batch]) for batch in batches]
         theta, values = (np.concatenate(piece) for piece in zip(*near, strict=True))
-        for batch in (slice(0, PILOT), *(slice(PILOT + b.start, PILOT + b.stop) for b in batches)):
-            if not self._from_grid(theta[batch], values[batch], samples[batch]):
-                break
+        for starts in (self._grid_starts, self._offsetless_starts):
+            for batch in (slice(0, PILOT), *(slice(PILOT + b.start, PILOT + b.stop) for b in batches)):
+                if not self._from_others(starts, theta[batch], values[batch], samples[batch]):
+                    break
         return self._solutions(theta, values)
+
+    @cached_property
+    def _offsetless(self) -> Floats:
+        """The best fit without an offset: replicates may have a minimum there that all points have not."""
+        upper = self.objective.upper.copy()
+        upper[0] = self.objective.lower[0]
+        nodes = np.argsort(self._grid.value, kind="stable")[:STARTS]
+        theta = np.concatenate([self._theta[None], self._grid.theta[nodes]])
+        samples = Samples.weighted(np.ones((len(theta), self.objective.log_loss.size)))
+        theta, values = polish(replace(self.objective, upper=upper), theta, samples, iterations=SCREENING)
+        best: Floats = theta[int(np.argmin(values))]
+        return best
 
     def _global_minimum(self) -> tuple[Floats, float]:
         nodes = np.argsort(self._grid.value, kind="stable")[:STARTS]
@@ -120,10 +135,17 @@ class VariableProjection:
         nearer, _ = polish(self.objective.tangent(self._theta), near, samples, iterations=TANGENT_STEPS)
         return polish(self.objective, nearer, samples)
 
-    def _from_grid(self, theta: Floats, values: Floats, samples: Samples) -> bool:
-        """From the grid too, where that soon leads lower; overwrites, and says whether it did anywhere."""
-        starts = self._grid.starts(samples.weights[:, self._grid_points])
-        other, lower = polish(self.objective, starts, samples, iterations=PROBING)
+    def _grid_starts(self, samples: Samples) -> Floats:
+        return self._grid.starts(samples.weights[:, self._grid_points])
+
+    def _offsetless_starts(self, samples: Samples) -> Floats:
+        return np.broadcast_to(self._offsetless, (len(samples), self._offsetless.size))
+
+    def _from_others(
+        self, starts: Callable[[Samples], Floats], theta: Floats, values: Floats, samples: Samples
+    ) -> bool:
+        """From other starts too, where that soon leads lower; overwrites, and says whether it did anywhere."""
+        other, lower = polish(self.objective, starts(samples), samples, iterations=PROBING)
         worth = np.flatnonzero(lower < values - TOLERANCE)
         theta[worth], values[worth] = polish(self.objective, other[worth], samples[worth])
         return bool(worth.size)

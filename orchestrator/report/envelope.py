@@ -10,7 +10,7 @@ import numpy as np
 from orchestrator.laws.loss_points import FLOPS_PER_PARAM_TOKEN, LossPoints, loss_points
 from orchestrator.laws.records import RunRecord
 from orchestrator.laws.selection import SAME_COUNT
-from orchestrator.laws.tuned import untuned_envelope
+from orchestrator.laws.tuned import untuned_envelope, without_repeats
 from orchestrator.report.data import ReportData
 from orchestrator.report.style import NothingToDraw
 from search_spaces.errors import FitError, InputError
@@ -43,7 +43,7 @@ def envelope(data: ReportData) -> Envelope:
         for number, row in enumerate(rows)
     ]
     try:
-        points = loss_points(tuned or untuned_envelope(data.records).records, law="the loss laws")
+        points = loss_points(tuned or untuned_envelope(without_repeats(data.records)[0]).records, law="the loss laws")
     except (InputError, FitError) as error:
         raise NothingToDraw(f"No picture of the loss laws: {error}.") from error
     return Envelope(points=points, tuned=bool(tuned))

@@ -12,15 +12,15 @@ from orchestrator.report.html import Cell, badge, bullets, paragraph, table
 from orchestrator.report.style import UNKNOWN, plural
 
 # What a law tells, for people who do not know its name.
-_TELLS = {
+TELLS = {
     "hyperparameters": "The best settings at any size",
     "joint": "The best settings with the loss around them, in one fit",
     "chinchilla": "Loss from params and tokens",
     "overtraining": "Loss far beyond the optimal tokens",
     "kaplan-n": "Loss of a converged model from its params alone",
     "kaplan-d": "Loss of a large model from its tokens alone",
-    "kaplan-nd": "Loss from params and tokens, without a loss that stays",
-    "kaplan-c": "The lowest loss at each compute, without a loss that stays",
+    "kaplan-nd": "Loss from params and tokens, with no part that stays",
+    "kaplan-c": "The lowest loss at each compute, with no part that stays",
     "compute-only": "Loss from compute alone, and whether the split matters",
     "frontier": "The lowest loss at each compute",
     "isoflop": "The best size at each compute, by parabolas",
@@ -33,6 +33,8 @@ _TELLS = {
     "data-constrained": "Loss where tokens are repeated",
     "downstream": "Error on tasks from the loss",
 }
+# Symbols whose index stands behind an underscore.
+_INDEXED = {"alpha", "N", "D", "C", "S", "B", "R"}
 _COEFFICIENT = ".coefficient"
 _POWERS = {
     "coefficient": "coefficient",
@@ -56,12 +58,13 @@ def laws_section(data: ReportData) -> str:
 
 def _card(law: FittedLaw) -> str:
     lines = "".join(f'<p class="formula">{line}</p>' for line in formulas(law))
-    tells = escape(_TELLS.get(law.name, law.name))
-    kind = "muted" if law.status is Status.OK else "warning"
-    return (
-        f'<div class="law"><h3>{tells} <code>{escape(law.name)}</code> {badge(law.status.value)}</h3>'
-        f"{lines}{_intervals(law)}{paragraph(_used(law), 'muted')}{paragraph(law_words(law), kind)}</div>"
-    )
+    tells = escape(TELLS.get(law.name, law.name))
+    head = f"<h3>{tells} <code>{escape(law.name)}</code> {badge(law.status.value)}</h3>"
+    if law.status is Status.OK:
+        words = paragraph(f"{_used(law)} {law_words(law)}", "muted")
+    else:
+        words = paragraph(_used(law), "muted") + paragraph(law_words(law), "warning")
+    return f'<div class="law">{head}{lines}{_intervals(law)}{words}</div>'
 
 
 def _intervals(law: FittedLaw) -> str:
@@ -70,7 +73,7 @@ def _intervals(law: FittedLaw) -> str:
     if settings:
         return table(("setting", *_POWERS.values()), [_setting(law, setting) for setting in settings])
     entries = "".join(
-        f"<span><i>{escape(_spoken(name))}</i> {interval_text(found)}</span>" for name, found in law.parameters.items()
+        f"<span><i>{_symbol(name)}</i> {interval_text(found)}</span>" for name, found in law.parameters.items()
     )
     return f'<p class="intervals">{entries}</p>' if entries else ""
 
@@ -79,6 +82,14 @@ def _setting(law: FittedLaw, setting: str) -> list[Cell]:
     found = [law.parameters.get(f"{setting}.{part}") for part in _POWERS]
     texts = [UNKNOWN if estimate is None else interval_text(estimate) for estimate in found]
     return [Cell(text=_spoken(setting)), *(Cell(text=text) for text in texts)]
+
+
+def _symbol(parameter: str) -> str:
+    """`alpha_N` with its index lowered; names of several words as words."""
+    letter, _, index = parameter.partition("_")
+    if letter not in _INDEXED:
+        return escape(_spoken(parameter))
+    return f"{escape(letter)}<sub>{escape(index.replace('_', ' '))}</sub>"
 
 
 def _spoken(parameter: str) -> str:

@@ -41,15 +41,16 @@ def overtraining_fit(data: ReportData) -> go.Figure:
         middle = float(np.sqrt(low * high))
         if len(splits) <= _MOST_LINES:
             figure.add_traces(_line(law, points[rows], middle, color))
-        figure.add_trace(_losses(points[rows], middle, color))
+        figure.add_trace(_losses(points[rows], middle, color, named=len(splits) <= _MOST_LINES))
     figure.update_xaxes(type="log", title="FLOP", exponentformat="power")
     low, high = float(points.loss.min()), float(points.loss.max())
     figure.update_yaxes(type="log", title="nats per token", **plain_log_ticks(low, high))
     figure.update_layout(legend={"title": "tokens per param"})
     values = {name: estimate.value for name, estimate in law.parameters.items()}
     away = points.loss / overtraining.loss(values, points.flops, ratios) - 1
-    text = f"n = {plural(len(points.loss), 'point')} at {plural(len(splits), 'split')}, each {shown.words}; lines are "
-    text += f"the law overtraining. They lie {percent(float(np.sqrt(np.mean(away**2))))} (root mean square) from it."
+    shades = "lines are the law" if len(splits) <= _MOST_LINES else "the brighter, the more tokens per param"
+    text = f"n = {plural(len(points.loss), 'point')} at {plural(len(splits), 'split')}, each {shown.words}; {shades}. "
+    text += f"They lie {percent(float(np.sqrt(np.mean(away**2))))} (root mean square) from the law overtraining."
     return finished(figure, caption=text + _weak(law), height=440)
 
 
@@ -101,15 +102,17 @@ def _line(law: FittedLaw, points: LossPoints, ratio: float, color: str) -> list[
     return band_traces(drawn, name=number(ratio, 3), color=color, group=number(ratio, 3), legend=False)
 
 
-def _losses(points: LossPoints, ratio: float, color: str) -> go.Scatter:
+def _losses(points: LossPoints, ratio: float, color: str, *, named: bool) -> go.Scatter:
     rows = zip(points.params, points.tokens, points.loss, strict=True)
+    split = f"{number(ratio, 3)} tokens per param"
     return go.Scatter(
         x=points.flops,
         y=points.loss,
-        text=[f"<b>{count(n)} params, {count(d)} tokens</b><br>loss {number(loss, 5)}" for n, d, loss in rows],
+        text=[f"<b>{count(n)} params, {count(d)} tokens</b><br>{split}, loss {number(loss, 5)}" for n, d, loss in rows],
         mode="markers",
         name=number(ratio, 3),
         legendgroup=number(ratio, 3),
+        showlegend=named,
         marker={"color": color, "size": 8, "line": {"color": "white", "width": 0.8}},
         hovertemplate="%{text}<extra></extra>",
     )

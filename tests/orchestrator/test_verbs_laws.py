@@ -97,8 +97,10 @@ def test_fit_recovers_planted_laws(laws):
 def test_fit_says_each_law_and_what_it_derived(fitted):
     assert "240 runs, 240 points, N is standard params" in fitted.out
     assert re.search(r"learning_rate = \S+ \[\S+, \S+\] \* params\^-0\.\d+ \[", fitted.out)
-    assert re.search(r"chinchilla \((ok|weak: .*)\); 240 runs", fitted.out)
-    assert re.search(r"not fitted: isoflop: \S", fitted.out)
+    assert re.search(r"^chinchilla +(ok|weak) +E = ", fitted.out, flags=re.MULTILINE)
+    assert re.search(r"^not fitted: isoflop, isoflop-akima: needs \S", fitted.out, flags=re.MULTILINE)
+    assert fitted.out.count("\n") < 80
+    assert max(map(len, fitted.out.splitlines())) <= 118
     assert fitted.err == "note: flops = 6 * params * tokens in all 240 rows\n"
 
 

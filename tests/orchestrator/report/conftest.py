@@ -144,7 +144,10 @@ def failed(trial: Trial) -> Trial:
     )  # fmt: skip
 
 
-def records_of(plan: SweepPlan, trials: list[Trial], curves: dict[str, list[CurvePoint]]) -> list[RunRecord]:
+def records_of(
+    plan: SweepPlan, trials: list[Trial], curves: dict[str, list[CurvePoint]], *, whole: bool
+) -> list[RunRecord]:
+    """The ends of cells, or the whole curves."""
     found = []
     for trial in trials:
         search = plan.search_of(trial.scale, trial.tokens)
@@ -157,19 +160,19 @@ def records_of(plan: SweepPlan, trials: list[Trial], curves: dict[str, list[Curv
         if trial.state is not TrialState.COMPLETED:
             found.append(RunRecord(tokens=trial.tokens, status=trial.state.value, **known))
             continue
-        cells = {cell.tokens: cell for cell in search.serves}
+        cells = {cell.tokens for cell in search.serves}
         found += [
-            RunRecord(tokens=point.tokens, loss=point.loss, flops=float(cells[point.tokens].flops()), **known)
+            RunRecord(tokens=point.tokens, loss=point.loss, flops=6.0 * scale.params * point.tokens, **known)
             for point in curves[trial.key]
-            if point.tokens in cells
+            if whole or point.tokens in cells
         ]
     return found
 
 
 def fitted(title: str, plan: SweepPlan, trials: list[Trial], curves: dict[str, list[CurvePoint]]) -> ReportData:
     """The report of these trials, with laws by the real fits and what they say of twice the largest scale."""
-    records = records_of(plan, trials, curves)
-    report = fit_laws(records, draws=60)
+    records, points = (records_of(plan, trials, curves, whole=whole) for whole in (False, True))
+    report = fit_laws(records, curves=points, draws=60)
     context = Context(
         sequence_length=plan.scales[-1].sequence_length, vocab_size=plan.scales[-1].vocab_size,
         schedule="constant", tokens_per_param=(0.5, 32.0), corpus="a planted law", noise_sd=0.004, version="0",
@@ -179,7 +182,7 @@ def fitted(title: str, plan: SweepPlan, trials: list[Trial], curves: dict[str, l
     written = predict(report.laws, context, params=float(cell.scale.params), tokens=float(cell.tokens))
     measured = {name: written.value(name) * 1.05 for name in ("loss", "learning_rate")} | {"best_loss": 3.0}
     return ReportData(
-        title=title, context=context, records=records, laws=report.laws, not_fitted=report.not_fitted,
+        title=title, context=context, records=records, points=points, laws=report.laws, not_fitted=report.not_fitted,
         advice=(Advice(title="2 times the largest scale", prediction=said),),
         backtests=(
             Backtest(

@@ -10,8 +10,10 @@ import pytest
 
 from orchestrator.laws.predict import Context
 from orchestrator.laws.records import RunRecord
+from orchestrator.laws.registry import NAMES
 from orchestrator.laws.result import Exclusion, Status
 from orchestrator.report.data import ReportData
+from orchestrator.report.law_cards import TELLS
 from orchestrator.report.page import render
 
 NASTY = '</script><img src=x onerror=alert(1)>&"'
@@ -99,8 +101,33 @@ def test_a_weak_law_says_so_and_why(sweep: ReportData) -> None:
 def test_a_law_that_was_not_fitted_says_why(sweep: ReportData) -> None:
     laws = {name: law for name, law in sweep.laws.items() if name != "frontier"}
     text = Elements(render(replace(sweep, laws=laws, not_fitted={"frontier": "no compute at all"}))).text
-    assert "frontier was not fitted: no compute at all" in text
-    assert "No law of the lowest loss L*(C): no compute at all." in text
+    assert text.count("no compute at all") == 1
+    assert "frontier: no compute at all" in text
+
+
+def test_absent_laws_leave_no_empty_figures(minimal: ReportData) -> None:
+    page = render(minimal)
+    absent = set(minimal.not_fitted) - set(minimal.laws)
+    assert {"critical-batch", "trajectory", "downstream", "data-constrained"} <= absent
+    for section in ("losses", "compute", "batch", "data"):
+        assert 'class="absent"' not in page.partition(f'<section id="{section}">')[2].partition("</section>")[0]
+    assert '<section id="batch">' not in page
+    assert '<section id="losses">' in page
+
+
+def test_every_law_has_a_card_that_says_what_it_tells(sweep: ReportData, elements: Elements) -> None:
+    assert set(TELLS) == set(NAMES)
+    for name, law in sweep.laws.items():
+        assert f"{TELLS[name]} {name} {law.status.value}" in elements.text
+
+
+def test_figures_of_whole_curves_say_how_these_were_measured(sweep: ReportData, elements: Elements) -> None:
+    assert sweep.points is not None
+    note = "Points before the end of a cell are measured on a part of the held-out set."
+    drawn = {"envelope", "adaptive", "critical-batch", "trajectory"} & set(sweep.laws)
+    assert drawn
+    assert elements.text.count(note) == len(drawn)
+    assert note not in render(replace(sweep, points=None))
 
 
 def test_excluded_runs_stand_in_a_table(sweep: ReportData) -> None:
