@@ -32,8 +32,8 @@ from search_spaces.errors import InputError
 
 History = Iterable[RunRecord] | Callable[[], Iterable[RunRecord]]
 
-# The laws propose where their expected regret in a cell is below this part of a uniform guess's. Of 0.1, 0.4 and 0.8, the
-# larger two were better on planted laws (tests/benchmarks/table_search.py planted), in early cells above all.
+# The laws propose where their expected regret in a cell is below this part of a uniform guess's. Of 0.1, 0.4
+# and 0.8 the larger two were better on planted laws (tests/benchmarks/table_search.py), in early cells above all.
 KNOWN = 0.5
 # A study's first trial is at the laws' optimum of a setting where its variance is below this part of a uniform guess's.
 BETTER = 0.5
