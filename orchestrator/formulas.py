@@ -1,4 +1,4 @@
-"""Fitted laws as a table for a terminal: status, parameters with intervals, and the reason of a weak one."""
+"""Fitted laws as a short table for a terminal."""
 
 from __future__ import annotations
 

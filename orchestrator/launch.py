@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from orchestrator.config import SweepFile
+from orchestrator.facts import sweep_tags
 from orchestrator.forecasts import Forecast
 from orchestrator.ledger import Closed, Ledger, Opened
 from orchestrator.ports import Tracker, WorkerPool
@@ -246,8 +247,17 @@ def _conclude(folder: RunFolder, ledger: Ledger, tracker: Tracker) -> Outcome:
 
     outcome = postprocess(folder, ledger.history)
     tracker.regrets(outcome.regrets)
-    tracker.summarise(outcome.note, outcome.metrics, [folder.laws_file, folder.report_file, folder.runs_file])
+    tracker.facts(sweep_tags(folder.sweep().plan(), ledger.history))
+    metrics = {**outcome.metrics, **_target_metrics(folder, ledger)}
+    tracker.summarise(outcome.note, metrics, [folder.laws_file, folder.report_file, folder.runs_file])
     return outcome
+
+
+def _target_metrics(folder: RunFolder, ledger: Ledger) -> dict[str, float]:
+    """What is expected of the target, where there is one and it is known."""
+    sweep = folder.sweep()
+    known = Steering(plan=sweep.plan(), goal=sweep.goal()).known(list(ledger.history.trials.values()))
+    return {"target.expected_regret": known.expected_regret} if known else {}
 
 
 def synchronise(path: Path, display: Display) -> int:

@@ -169,6 +169,9 @@ class Tracker(Protocol):
     def regrets(self, regrets: Mapping[str, float]) -> None:
         """Relative loss above the cell's fitted best, by trial key, once the laws are fitted."""
 
+    def facts(self, tags: Mapping[str, str]) -> None:
+        """Tags of the sweep's own run, as they become known; later values replace earlier ones."""
+
     def summarise(self, note: str, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
         """The sweep's own run: a note in Markdown, numbers, and files to keep."""
 

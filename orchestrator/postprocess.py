@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator import lawfile, sweep_text
 from orchestrator.collect import collect, collect_curves
 from orchestrator.curves import read_curve
+from orchestrator.facts import why_ended, why_over
 from orchestrator.files import write_atomically
 from orchestrator.forecasts import Forecast
 from orchestrator.laws import hyperparameters
@@ -18,6 +19,7 @@ from orchestrator.laws.predicted import Predicted as PredictedQuantity
 from orchestrator.laws.registry import FitReport, fit_laws
 from orchestrator.laws.regret import Regret
 from orchestrator.ledger import History, Predicted
+from orchestrator.numbers import count
 from orchestrator.report.data import Advice, Backtest, ReportData
 from orchestrator.run_table import write_records
 from orchestrator.runfolder import RunFolder
@@ -48,12 +50,13 @@ class Outcome:
 
 def postprocess(folder: RunFolder, history: History) -> Outcome:
     """Fit the laws of what has ended and write the run folder's laws, table and page."""
-    plan = folder.sweep().plan()
+    sweep = folder.sweep()
+    plan = sweep.plan()
     trials = list(history.trials.values())
     records, context = collect(folder, trials)
     points = collect_curves(folder, trials)
     fitted = fit_laws(records, curves=points)
-    advice = tuple(_advice(plan, fitted, context))
+    advice = tuple(_advice(plan, fitted, context, sweep.goal().target))
     backtests = tuple(_backtests(plan, history, fitted))
     laws = lawfile.LawSet(context=context, laws=fitted.laws, not_fitted=fitted.not_fitted)
     lawfile.write(folder.laws_file, {None: laws})
@@ -71,11 +74,13 @@ def postprocess(folder: RunFolder, history: History) -> Outcome:
         plan=plan,
         trials=trials,
         curves={trial.key: read_curve(folder.path, trial.key) for trial in trials},
+        ends={search.name: why for search in plan.searches if (why := why_over(search, history))},
+        ended=why_ended(history),
     )
     _write_page(folder, data)
     return Outcome(
-        text=sweep_text.summary(laws, advice, backtests),
-        note=sweep_text.note(plan, trials, laws, advice, backtests),
+        text="\n\n".join([*sweep_text.ends(data), sweep_text.summary(laws, advice, backtests)]),
+        note=sweep_text.note(data, laws),
         metrics=_metrics(backtests),
         regrets=dict(_regrets(plan, trials, fitted)),
     )
@@ -150,20 +155,29 @@ def from_json(body: Mapping[str, Any]) -> Prediction:
     )
 
 
-def _advice(plan: SweepPlan, fitted: FitReport, context: Context) -> Iterator[Advice]:
-    """What to use at the next scales, at the longest horizon of the ladder."""
-    largest = plan.searches[-1].cell
-    for factor in _ADVICE_FACTORS:
-        params = float(factor * largest.scale.params)
-        tokens = params * largest.tokens_per_param
+def _advice(
+    plan: SweepPlan, fitted: FitReport, context: Context, target: tuple[float, float] | None
+) -> Iterator[Advice]:
+    """What to use at the target, and at the next scales at the longest horizon of the ladder."""
+    for title, (params, tokens) in _advised(plan, target):
         try:
             said = predict(fitted.laws, context, params=params, tokens=tokens)
         except ScalesweepError:  # nothing fitted can say anything at that size
             continue
         if not said.quantities.keys() & _WORTH_SAYING:
             continue
-        title = f"{factor} times the largest scale, {largest.tokens_per_param:.3g} tokens per parameter"
         yield Advice(title=title, prediction=said)
+
+
+def _advised(plan: SweepPlan, target: tuple[float, float] | None) -> Iterator[tuple[str, tuple[float, float]]]:
+    """Sizes (params, tokens) with their titles."""
+    if target is not None:
+        yield f"the target: {count(target[0])} params, {count(target[1])} tokens", target
+    largest = plan.searches[-1].cell
+    for factor in _ADVICE_FACTORS:
+        params = float(factor * largest.scale.params)
+        title = f"{factor} times the largest scale, {largest.tokens_per_param:.3g} tokens per parameter"
+        yield title, (params, params * largest.tokens_per_param)
 
 
 def _backtests(plan: SweepPlan, history: History, fitted: FitReport) -> Iterator[Backtest]:

@@ -1,4 +1,4 @@
-"""The tables of runs and of their curves that laws were fitted to, kept beside them as Parquet."""
+"""The tables that laws were fitted to, kept beside them as Parquet."""
 
 from __future__ import annotations
 

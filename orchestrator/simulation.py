@@ -17,6 +17,7 @@ from typing import ParamSpec, TypeVar
 from orchestrator import simulation_outcome
 from orchestrator.config import SweepFile, TrainerSection
 from orchestrator.engine.simulated import SimulatedPool
+from orchestrator.facts import why_ended
 from orchestrator.forecasts import Forecast
 from orchestrator.ledger import Ledger, Opened
 from orchestrator.ports import Resources
@@ -40,7 +41,7 @@ T = TypeVar("T")
 # Without a target, the outlook is for a run so many times larger than the largest scale.
 LARGER = 4
 # More trials than this take too long to be a preview. A guess.
-MOST_TRIALS = 2000
+MOST_TRIALS = 1000
 # Slots where neither this machine nor `cluster.workers` says how many there are. A guess.
 ASSUMED_SLOTS = 8
 
@@ -113,7 +114,7 @@ def _outcome(
         fits=found,
         planted=simulation_outcome.planted(law, target),
         regret=simulation_outcome.true_regret(law, target, found.prediction),
-        stopped=simulation_outcome.reason_of_end(history),
+        stopped=why_ended(history),
         outside=tuple(simulation_outcome.outside(plan, law)),
     )
 
@@ -192,6 +193,9 @@ class _Unseen:
         """Nobody looks."""
 
     def regrets(self, regrets: Mapping[str, float]) -> None:
+        """Nobody looks."""
+
+    def facts(self, tags: Mapping[str, str]) -> None:
         """Nobody looks."""
 
     def summarise(self, note: str, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:

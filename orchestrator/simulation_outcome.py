@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from orchestrator.collect import collect
 from orchestrator.goal import Goal
@@ -13,7 +14,7 @@ from orchestrator.laws.coordinates import beta2_of
 from orchestrator.laws.predict import Prediction, predict
 from orchestrator.laws.registry import FitReport, fit_laws
 from orchestrator.laws.result import Estimate
-from orchestrator.ledger import Closed, Ended, History, Settled
+from orchestrator.ledger import Ended, History, Settled
 from orchestrator.runfolder import RunFolder
 from orchestrator.steering import Steering
 from orchestrator.trial import Reason, Trial
@@ -123,26 +124,18 @@ def course(plan: SweepPlan, history: History, target: tuple[float, float]) -> It
     """The outlook on the target once each of PARTS was spent."""
     ended = [history.trials[event.key] for event in history.of(Ended) if event.state.ended]
     steering = Steering(plan=plan, goal=Goal(target=target))
-    whole = steering.spent(ended)["flops"]
+    costs = (plan.search_of(trial.scale, trial.tokens).cell.flops() for trial in ended)
+    spent = list(accumulate(costs, initial=0))
     for part in PARTS:
-        count = next(n for n in range(len(ended) + 1) if steering.spent(ended[:n])["flops"] >= part * whole)
+        count = next(number for number, flops in enumerate(spent) if flops >= part * spent[-1])
         known = steering.known(ended[:count])
         yield Milestone(
             part=part,
             trials=count,
-            flops=steering.spent(ended[:count])["flops"],
+            flops=float(spent[count]),
             expected_regret=known.expected_regret if known else None,
             loss_error=math.expm1(_NORMAL_95 * known.loss_stderr) if known else None,
         )
-
-
-def reason_of_end(history: History) -> str:
-    """What stopped the sweep."""
-    closed = history.of(Closed)
-    message = closed[-1].message if closed else ""
-    if message:
-        return str(message)
-    return "every search is settled or has had all its trials" if history.of(Settled) else "all trials were made"
 
 
 def fits(folder: RunFolder, trials: Sequence[Trial], target: tuple[float, float]) -> Fits:

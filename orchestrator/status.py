@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.ledger import Closed, Ended, History, Opened, Settled, Started
+from orchestrator.facts import closed, searched, why_over
+from orchestrator.ledger import Ended, History, Opened, Started
 from orchestrator.steering import SECONDS_PER_HOUR, Steering
 from orchestrator.sweep import best_trial
-from orchestrator.trial import Reason, Trial, TrialState
+from orchestrator.trial import Trial, TrialState
 from search_spaces.plan import Search, SweepPlan
 
 # Seconds per token rise by this power of the params where nothing is known of a scale: between a step
@@ -97,14 +98,14 @@ def sweep_status(plan: SweepPlan, history: History, *, now: float, steering: Ste
     Costs a fit (0.2 s) where the sweep has a target and `steering` has not seen these measured trials yet.
     """
     trials = list(history.trials.values())
-    closed = _closed(history)
+    end = closed(history)
     occupancy = _occupancy(history, now)
     goal = _goal_status(steering, trials)
     done = sum(_flops(plan, trial) for trial in trials if trial.state.ended)
     planned = float(plan.flops())
     return SweepStatus(
         sweep=plan.name,
-        state=closed.how if closed else "open",
+        state=end.how if end else "open",
         searches=tuple(_search_status(search, history) for search in plan.searches),
         planned=plan.trials,
         counts=dict(Counter(trial.state for trial in trials)),
@@ -115,16 +116,10 @@ def sweep_status(plan: SweepPlan, history: History, *, now: float, steering: Ste
         repeated_tokens=sum(trial.result.repeated_tokens for trial in trials if trial.result),
         flops_done=done,
         flops_planned=planned,
-        seconds_left=None if closed else _seconds_left(plan, history, goal, slots=occupancy.slots, now=now),
+        seconds_left=None if end else _seconds_left(plan, history, goal, slots=occupancy.slots, now=now),
         goal=goal,
-        message=closed.message if closed else "",
+        message=end.message if end else "",
     )
-
-
-def _closed(history: History) -> Closed | None:
-    """How the sweep ended, unless a driver has opened it again since."""
-    last = next((event for event in reversed(history.events) if isinstance(event, Opened | Closed)), None)
-    return last if isinstance(last, Closed) else None
 
 
 def as_json(status: SweepStatus) -> dict[str, Any]:
@@ -136,7 +131,7 @@ def as_json(status: SweepStatus) -> dict[str, Any]:
 
 def _search_status(search: Search, history: History) -> SearchStatus:
     trials = [trial for trial in history.trials.values() if trial.of(search)]
-    best = best_trial(_searched(trials))
+    best = best_trial(searched(search, history))
     return SearchStatus(
         name=search.name,
         planned=search.planned_trials,
@@ -145,20 +140,6 @@ def _search_status(search: Search, history: History) -> SearchStatus:
         edges=search.space.edges(best.settings) if best else (),
         over=why_over(search, history),
     )
-
-
-def why_over(search: Search, history: History) -> str:
-    """Why the search gets no further proposals; empty while it does."""
-    cell = search.cell
-    for event in history.of(Settled):
-        if (event.scale, event.tokens) == (cell.scale.name, cell.tokens):
-            return f"settled: {event.why}"
-    searched = _searched([trial for trial in history.trials.values() if trial.of(search)])
-    return "all of its trials were proposed" if len(searched) >= search.trials else ""
-
-
-def _searched(trials: Sequence[Trial]) -> list[Trial]:
-    return [trial for trial in trials if trial.reason is not Reason.REPLICATE]
 
 
 def _goal_status(steering: Steering, trials: Sequence[Trial]) -> GoalStatus:
@@ -200,7 +181,7 @@ def _to_come(search: Search, history: History) -> int:
     trials = [trial for trial in history.trials.values() if trial.of(search)]
     if not why_over(search, history):
         return max(0, search.planned_trials - len(trials))
-    return max(0, search.seeds - 1 - (len(trials) - len(_searched(trials))))
+    return max(0, search.seeds - 1 - (len(trials) - len(searched(search, history))))
 
 
 def _paid(goal: GoalStatus, seconds: float, flops: float) -> float:

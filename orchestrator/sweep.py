@@ -18,9 +18,10 @@ from pathlib import Path
 
 from orchestrator import policy
 from orchestrator.curves import read_curve, trial_folder, write_points
+from orchestrator.facts import CONTRADICTED, fell_back, sweep_tags
 from orchestrator.files import patiently
 from orchestrator.forecasts import Forecaster, Forecasts, background, predicted, predicted_settings
-from orchestrator.ledger import Closed, Ended, Event, Ledger, Proposed, Settled, Started
+from orchestrator.ledger import Closed, Ended, Event, Ledger, Predicted, Proposed, Settled, Started
 from orchestrator.ports import (
     Assignment,
     AttemptEnded,
@@ -243,6 +244,8 @@ class Sweep:
         seed = self.plan.seed
         while (key := self._key(search, proposal.settings, seed)) in self.trials:
             seed += 1
+        if proposal.reason is Reason.FALLBACK and not fell_back(search, self.ledger.history):
+            logger.warning("%s: %s", search.name, CONTRADICTED)
         self._record(
             Proposed(
                 time=time.time(),
@@ -349,6 +352,8 @@ class Sweep:
 
     def _record(self, event: Event) -> None:
         patiently(lambda: self.ledger.append(event))
+        if isinstance(event, Settled | Predicted | Closed):
+            self.ports.tracker.facts(sweep_tags(self.plan, self.ledger.history))
 
 
 def best_trial(trials: list[Trial]) -> Trial | None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 from orchestrator.formulas import laws_text
 from orchestrator.lawfile import LawSet
 from orchestrator.laws.predict import Prediction
 from orchestrator.laws.predicted import Predicted
 from orchestrator.numbers import number
-from orchestrator.report.data import Advice, Backtest
+from orchestrator.report.data import Advice, Backtest, ReportData
 from orchestrator.sweep import best_trial
-from orchestrator.trial import Trial
-from search_spaces.plan import SweepPlan
 
 _SHOWN = ("learning_rate", "batch_tokens", "beta2", "loss")
 _DIGITS = 4  # losses and beta2 are compared by their fourth digit
@@ -56,27 +54,31 @@ def _backtest(test: Backtest) -> list[str]:
     return lines
 
 
-def note(
-    plan: SweepPlan,
-    trials: Iterable[Trial],
-    fitted: LawSet,
-    advice: Sequence[Advice],
-    backtests: Sequence[Backtest],
-) -> str:
+def ends(data: ReportData) -> list[str]:
+    """What stopped the sweep, and why its searches ended; nothing while it goes on."""
+    if not data.ended:
+        return []
+    searches = (
+        f"  {', '.join(name for name, other in data.ends.items() if other == why)}: {why}"
+        for why in dict.fromkeys(data.ends.values())
+    )
+    return ["\n".join([f"Ended: {data.ended}", *searches])]
+
+
+def note(data: ReportData, fitted: LawSet) -> str:
     """The sweep in Markdown, for the description of its MLflow run."""
-    known = list(trials)
-    lines = [
-        f"# {plan.name}",
-        "",
-        "| search | trials | lowest loss | learning rate | batch | beta2 |",
-        "|---|---|---|---|---|---|",
-    ]
-    for search in plan.searches:
-        mine = [trial for trial in known if trial.of(search)]
+    lines = [f"# {data.title}", "", *ends(data), "", *_best_settings(data)]
+    lines += ["", "```", summary(fitted, data.advice, data.backtests), "```"]
+    return "\n".join(lines)
+
+
+def _best_settings(data: ReportData) -> Iterator[str]:
+    yield "| search | trials | lowest loss | learning rate | batch | beta2 |"
+    yield "|---|---|---|---|---|---|"
+    for search in data.plan.searches if data.plan else ():
+        mine = [trial for trial in data.trials if trial.of(search)]
         best = best_trial(mine)
         if best is not None:
             point = best.settings
             found = f"{best.loss:.4f} | {point.learning_rate:.3g} | {point.batch_size} | {point.beta2:.5g}"
-            lines.append(f"| {search.name} | {len(mine)} | {found} |")
-    lines += ["", "```", summary(fitted, advice, backtests), "```"]
-    return "\n".join(lines)
+            yield f"| {search.name} | {len(mine)} | {found} |"

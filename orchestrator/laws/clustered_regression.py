@@ -61,7 +61,7 @@ class Misfit:
 def clustered_regression(design: Floats, y: Floats, units: Sequence[str]) -> Regression:
     """Regress y (points,) on the columns of design (points, p). Points of a unit share noise."""
     unit = unit_indices(units)
-    return _robust(design, y, unit, _correlation(design, y, unit))
+    return _robust(design, y, unit, shared_correlation(design, y, unit))
 
 
 def misfit(design: Floats, added: Floats, y: Floats, units: Sequence[str]) -> Misfit | None:
@@ -70,7 +70,7 @@ def misfit(design: Floats, added: Floats, y: Floats, units: Sequence[str]) -> Mi
     if len(y) <= both.shape[1] + 1 or np.linalg.matrix_rank(both) < both.shape[1]:
         return None
     unit, terms = unit_indices(units), added.shape[1]
-    found = _robust(both, y, unit, _correlation(design, y, unit))
+    found = _robust(both, y, unit, shared_correlation(design, y, unit))
     coefficients, covariance = found.coefficients[-terms:], found.covariance[-terms:, -terms:]
     if not np.linalg.eigvalsh(covariance).min() > 0:
         return None
@@ -114,7 +114,7 @@ def _degrees(unit: Ints, size: int) -> float:
     return float(max((units if units > 1 else len(unit)) - size, 1))
 
 
-def _correlation(design: Floats, y: Floats, unit: Ints) -> float:
+def shared_correlation(design: Floats, y: Floats, unit: Ints) -> float:
     """The most likely correlation of points of one run; zero where no run, or a single one, has several."""
     units = int(unit.max()) + 1
     if units in {1, len(unit)}:

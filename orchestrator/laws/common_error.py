@@ -1,4 +1,4 @@
-"""The error of the loss that all cells of the tuned envelope share, put into the laws fitted to it.
+"""The error of loss that all tuned cells share, put into the laws fitted to them.
 
 The envelope's losses come from one surface through all runs, so that they are too high or too low
 together by a part of it; resampling the cells never shows that. Multiplying every loss by a factor f

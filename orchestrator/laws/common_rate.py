@@ -13,6 +13,7 @@ replicate through a few sums alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, sparse
 
+from orchestrator.laws.cluster_degrees import LEAST_OWN, cluster_degrees
 from orchestrator.laws.exponent_grid import nonnegative_least_squares
 from orchestrator.laws.resample import unit_indices
 from orchestrator.laws.result import Floats
@@ -29,8 +31,7 @@ FINE = 96  # rates of the second, over all that the replicates' first optima spa
 REWEIGHTINGS = 30
 # A coefficient whose part of the mean value is below this is as good as none. A guess, as in varpro.py.
 ABSENT = 1e-3
-# Least part of a residual that is its own: below, the fit goes through the point whatever it says. A guess.
-LEAST_OWN = 0.05
+MANY_UNITS = 100  # from which on Student's t is as good as normal
 # Exponents are cut off here: no law has such, and products of four still do not overflow.
 MOST_EXPONENT = 150.0
 
@@ -81,7 +82,11 @@ class CommonRateFit:
             self.best = self._global_minimum()
 
     def replicates(self, draws: int, seed: int, *, dof: float) -> Rates:
-        """Fits to the prediction plus each unit's own residuals times a number from Student's t with `dof`."""
+        """Fits to the prediction plus each unit's own residuals times a number from Student's t.
+
+        It has `dof` degrees of freedom, or the fewer that few curves leave to the least known parameter.
+        """
+        dof = min(dof, self._degrees())
         rng = np.random.default_rng(seed)
         numbers = rng.standard_normal((draws, int(self._unit.max()) + 1))
         numbers *= np.sqrt(dof / rng.chisquare(dof, (draws, 1)))
@@ -160,14 +165,27 @@ class CommonRateFit:
         predicted: Floats = self._design(float(self.best.rate[0])) @ self._centred_best()
         return predicted
 
+    def _slopes(self) -> Floats:
+        """Slopes in c_0, the centred c_k and the rate, times the roots of the weights: (points, parameters)."""
+        design = self._design(float(self.best.rate[0]))
+        along_rate = -(design[:, 1:] * self._x.T) @ self._centred_best()[1:]
+        slopes: Floats = np.sqrt(self._weights)[:, None] * np.concatenate([design, along_rate[:, None]], axis=1)
+        return slopes
+
+    def _degrees(self) -> float:
+        """Of the least known parameter; infinite where units are single points, or so many that it does not matter."""
+        units = int(self._unit.max()) + 1
+        if units in {1, len(self._unit)} or units > MANY_UNITS:
+            return math.inf
+        residuals = np.sqrt(self._weights) * self.residuals
+        return max(float(cluster_degrees(self._slopes(), residuals, self._unit).min()), 1.0)
+
     def _own_residuals(self) -> Floats:
         """(1 - H_uu)^(-1/2) e_u of each unit u, with H the hat matrix of the fit's slopes.
 
         Of a unit of one point it is (1 - H_uu)^-1 e_u.
         """
-        design = self._design(float(self.best.rate[0]))
-        along_rate = -(design[:, 1:] * self._x.T) @ self._centred_best()[1:]
-        slopes = np.sqrt(self._weights)[:, None] * np.concatenate([design, along_rate[:, None]], axis=1)
+        slopes = self._slopes()
         basis = _orthonormal(slopes / np.linalg.norm(slopes, axis=0).clip(np.finfo(float).tiny))
         own = np.empty_like(self.residuals)
         for unit in range(int(self._unit.max()) + 1):

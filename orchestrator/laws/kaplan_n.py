@@ -72,6 +72,7 @@ def _longest(points: LossPoints, size: npt.NDArray[np.int64]) -> PowerPoints:
     longest = np.zeros(len(falls))
     np.maximum.at(longest, size[last], points.tokens[last])
     kept = last[points.tokens[last] >= longest[size[last]] * (1 - SAME_COUNT)]
+    kept = kept[np.argsort(points.params[kept], kind="stable")]
     rows = [
         {
             "params": float(points.params[at]),

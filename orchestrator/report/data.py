@@ -23,7 +23,7 @@ class Advice:
 
 @dataclass(frozen=True, kw_only=True)
 class Backtest:
-    """A prediction for the largest scale, written down before its first trial, and what came of it.
+    """A prediction for a scale, written down before its first trial, and what came of it.
 
     `measured` has the quantities of the prediction as they were found afterwards; it is empty until
     then. `regret` is the relative loss of the runs at the predicted settings above the cell's best.
@@ -56,6 +56,8 @@ class ReportData:
     plan: SweepPlan | None = None
     trials: Sequence[Trial] = ()
     curves: Mapping[str, Sequence[CurvePoint]] = field(default_factory=dict)  # trial_key -> points
+    ends: Mapping[str, str] = field(default_factory=dict)  # search -> why it got no further proposals
+    ended: str = ""  # what stopped the sweep
 
     @property
     def whole_curves(self) -> Sequence[RunRecord]:

@@ -28,6 +28,7 @@ from orchestrator.report.plots_gadre import downstream_error, overtraining_fit
 from orchestrator.report.plots_hyperparameters import hyperparameter_laws
 from orchestrator.report.plots_kaplan import kaplan_laws, kaplan_nd_fit
 from orchestrator.report.plots_settings import beta2_map, settings_map
+from orchestrator.report.searches import searches_section
 from orchestrator.report.summary import summary
 from orchestrator.report.tables import cells_table, exclusions_table, failures, trials_table
 
@@ -71,6 +72,7 @@ _PARTS = (
     _Part(anchor="backtest", title="Prediction against measurement", build=backtest_section),
     _Part(anchor="curves", title="Loss curves", build=_drawn(loss_curves)),
     _Part(anchor="settings", title="What was tried in each cell", build=_cells),
+    _Part(anchor="search", title="The path of each search", build=searches_section),
     _Part(anchor="hyperparameters", title="How the best settings change with scale", build=_drawn(hyperparameter_laws)),
     _Part(
         anchor="losses",

@@ -79,7 +79,7 @@ def panel(data: ReportData, cell: CellView, x: Side, y: Side, labels: dict[str, 
     traces = [_points(cell, measured, x, y, labels)]
     if diverged:
         traces.append(_diverged(diverged, x, y, labels))
-    return [*traces, *_optimum(cell, x, y), *_prediction(data, cell, x, y)]
+    return [*traces, *optimum_marks(cell, x, y), *_prediction(data, cell, x, y)]
 
 
 def places(records: Sequence[RunRecord], side: Side) -> list[float]:
@@ -121,7 +121,7 @@ def _diverged(records: Sequence[RunRecord], x: Side, y: Side, labels: dict[str, 
     )
 
 
-def _optimum(cell: CellView, x: Side, y: Side) -> list[go.Scatter]:
+def optimum_marks(cell: CellView, x: Side, y: Side) -> list[go.Scatter]:
     """The fitted optimum with its interval as a box; an arrow where it lies on an edge."""
     across, up = optimum_setting(cell, x.setting), optimum_setting(cell, y.setting)
     if across is None or up is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.tracking.runs import MetricPoint
@@ -29,14 +29,16 @@ class Parcel:
     changed: bool = False  # whether the trial is to be written as it now stands
     metrics: tuple[MetricPoint, ...] = ()
     summary: Summary | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)  # of the parent run
     calls: int = 1
 
     def followed_by(self, later: Parcel) -> Parcel:
-        """Both in one: metrics add up, of the rest the later counts."""
+        """Both in one: metrics and tags add up, of the rest the later counts."""
         return Parcel(
             changed=self.changed or later.changed,
             metrics=self.metrics + later.metrics,
             summary=later.summary or self.summary,
+            tags={**self.tags, **later.tags},
             calls=self.calls + later.calls,
         )
 

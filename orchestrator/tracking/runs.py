@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -100,6 +101,11 @@ def curve_metrics(points: Sequence[CurvePoint]) -> list[MetricPoint]:
         for key in CURVE_METRICS
         if (value := getattr(point, key)) is not None
     ]
+
+
+def tag_key(name: str) -> str:
+    """A name as MLflow takes it for a tag: what it refuses becomes an underscore."""
+    return re.sub(r"[^\w\-./: ]", "_", name, flags=re.ASCII)
 
 
 def milliseconds(seconds: float) -> int:

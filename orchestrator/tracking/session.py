@@ -23,6 +23,7 @@ from orchestrator.tracking.runs import (
     run_params,
     run_tags,
     summary_metrics,
+    tag_key,
 )
 from orchestrator.trial import Trial, TrialState
 from search_spaces.plan import Search
@@ -86,6 +87,11 @@ class Session:
                 self._client.log_artifact(self._parent, str(path))
             else:
                 _log.warning("%s is not there and was not uploaded", path)
+
+    def write_facts(self, tags: Mapping[str, str]) -> None:
+        """Tags of the parent run."""
+        if tags:
+            self._log(self._parent, [], tags={tag_key(key): value[:TAG_LENGTH] for key, value in tags.items()})
 
     def leave(self, unfinished: Sequence[Trial], *, done: bool) -> None:
         """No run is left as running: the trials' drivers end here, and the parent's."""

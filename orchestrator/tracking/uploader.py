@@ -78,6 +78,10 @@ class MlflowTracker:
         for key, value in regrets.items():
             self._put_metrics(key, [MetricPoint(key="regret", value=value, step=0, timestamp=now)])
 
+    def facts(self, tags: Mapping[str, str]) -> None:
+        """Tags of the parent run."""
+        self._put(PARENT, Parcel(tags=dict(tags)))
+
     def summarise(self, note: str, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
         """The parent run's note, numbers and files; says that the sweep has ended."""
         self._summarised = True
@@ -147,6 +151,7 @@ class MlflowTracker:
         if parcel.summary is not None:
             session.write_summary(parcel.summary)
         if key == PARENT:
+            session.write_facts(parcel.tags)
             return
         trial, search = self._trials[key]
         if parcel.changed:

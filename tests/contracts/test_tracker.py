@@ -62,8 +62,13 @@ class FakeTracker:
         for key, value in regrets.items():
             self._server[key].metrics["regret"] = value
 
+    def facts(self, tags: Mapping[str, str]) -> None:
+        parent = self._server.setdefault("", Shown())
+        parent.tags = {**parent.tags, **tags}
+
     def summarise(self, note: str, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
-        self._server[""] = Shown(tags={"mlflow.note.content": note}, metrics=dict(metrics))
+        self.facts({"mlflow.note.content": note})
+        self._server[""].metrics.update(metrics)
 
     @property
     def pending(self) -> int:
@@ -182,6 +187,20 @@ class TestTracker:
         parent = place.shown()[""]
         assert parent.tags["mlflow.note.content"] == "# The sweep"
         assert parent.metrics["trials"] == 1.0
+
+    def test_tags_the_sweep_as_it_goes_and_again_after_a_restart(self, place, small_search, make_trial):
+        for tags in (
+            {"over s1": "settled", "ended": "no"},
+            {"ended": "the budget is spent " * 1000, "over s1-1e+03tpp": "x"},
+        ):
+            tracker = place.start()
+            tracker.trial_changed(make_trial(0, loss=4.2), small_search)
+            tracker.facts(tags)
+            assert tracker.close(PATIENCE_S)
+        tags = place.shown()[""].tags
+        assert tags["over s1"] == "settled"
+        assert tags["ended"].startswith("the budget is spent")
+        assert len(place.shown()) == 2
 
     def test_calls_return_at_once(self, place, small_search, make_trial):
         tracker = place.start()

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
+from configparser import ConfigParser
 from pathlib import Path
 
-import pytest
 import yaml
+from deploy_files import DEPLOY, README, TOOLS, complaints, documents
 
 from orchestrator.config import load
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
-COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
-README = (DEPLOY / "README.md").read_text()
-TOOLS = Path(sys.executable).parent
-
-
-def complaints(*command: str | Path) -> str:
-    """What a validator prints when it refuses; empty when it accepts."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return "" if done.returncode == 0 else done.stdout + done.stderr
+(COMPOSE,) = documents("compose.yaml")
+SERVICES = COMPOSE["services"]
 
 
 def compose_complaints(path: Path) -> str:
@@ -49,25 +40,71 @@ def test_the_schema_would_complain(tmp_path: Path) -> None:
 
 
 def test_compose_publishes_on_loopback_only() -> None:
-    ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports == ["127.0.0.1:5000:5000"]
 
 
-@pytest.mark.parametrize("secret", ["POSTGRES_PASSWORD", "RAY_AUTH_TOKEN"])
-def test_compose_starts_nothing_without_its_secrets(secret: str) -> None:
-    used = re.findall(rf"\$\{{{secret}([^}}]*)\}}", (DEPLOY / "compose.yaml").read_text())
-    assert used
-    assert all(default.startswith(":?") for default in used)
+def test_compose_starts_nothing_without_the_secrets_that_the_readme_makes() -> None:
+    used = set(re.findall(r"\$\{(\w+):\?", (DEPLOY / "compose.yaml").read_text()))
+    optional = set(re.findall(r"\$\{(\w+):-", (DEPLOY / "compose.yaml").read_text()))
+    (made,) = re.findall(r"^for name in (.+); do$", README, flags=re.MULTILINE)
+    assert used == set(made.split())
+    assert optional == {"PYTORCH"}
+
+
+def test_compose_holds_no_secret_itself() -> None:
+    for name, service in SERVICES.items():
+        for variable, value in service.get("environment", {}).items():
+            if re.search("PASSWORD|TOKEN|SECRET", variable):
+                assert ":?" in value, (name, variable)
+
+
+def test_the_mlflow_server_asks_for_a_password_that_no_file_holds() -> None:
+    assert "--app-name=basic-auth" in SERVICES["mlflow"]["command"]
+    users = ConfigParser()
+    users.read(DEPLOY / "mlflow-auth.ini")
+    assert "admin_password" not in users["mlflow"]
+    assert users["mlflow"]["database_uri"].startswith("sqlite:////users/")
+    assert "users:/users" in SERVICES["mlflow"]["volumes"]
+    head, server = SERVICES["head"]["environment"], SERVICES["mlflow"]["environment"]
+    assert head["MLFLOW_TRACKING_USERNAME"] == users["mlflow"]["admin_username"]
+    assert head["MLFLOW_TRACKING_PASSWORD"] == server["MLFLOW_AUTH_ADMIN_PASSWORD"]
+
+
+def test_the_bucket_is_made_where_mlflow_writes() -> None:
+    server, bucket = SERVICES["mlflow"], SERVICES["bucket"]
+    assert "--artifacts-destination=s3://mlflow" in server["command"]
+    assert 'create_bucket(Bucket="mlflow")' in bucket["command"][-1]
+    compile(bucket["command"][-1], "bucket", "exec")
+    assert server["environment"]["MLFLOW_S3_ENDPOINT_URL"] == bucket["environment"]["AWS_ENDPOINT_URL"]
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    assert len({tuple(SERVICES[name]["environment"][key] for key in keys) for name in ("s3", "bucket", "mlflow")}) == 1
+
+
+def test_addresses_in_compose_are_services() -> None:
+    text = (DEPLOY / "compose.yaml").read_text()
+    hosts = set(re.findall(r"(?:http://|@|--address=)([a-z0-9]+)", text)) - {"localhost"}
+    assert hosts == {"s3", "postgres", "head"}
+    assert "--allowed-hosts=mlflow:5000" in text
+
+
+def test_images_are_pinned() -> None:
+    for service in SERVICES.values():
+        assert re.search(r":\d+\.\d+", service["image"])
+
+
+def test_the_head_takes_no_work() -> None:
+    assert "--num-cpus=0" in SERVICES["head"]["command"]
 
 
 def test_compose_says_how_ray_authenticates() -> None:
     for name in ("head", "worker"):
-        assert COMPOSE["services"][name]["environment"]["RAY_AUTH_MODE"] == "token"
+        assert SERVICES[name]["environment"]["RAY_AUTH_MODE"] == "token"
 
 
 def test_compose_shares_the_run_folders_with_every_node() -> None:
     for name in ("head", "worker"):
-        assert "sweeps:/sweeps" in COMPOSE["services"][name]["volumes"]
+        assert "sweeps:/sweeps" in SERVICES[name]["volumes"]
 
 
 def test_everything_that_the_image_copies_is_let_in() -> None:
@@ -80,7 +117,8 @@ def test_everything_that_the_image_copies_is_let_in() -> None:
 
 
 def test_the_readme_names_every_file() -> None:
-    named = set(re.findall(r"^\| `([^`]+)`", README, flags=re.MULTILINE))
+    table = README.partition("What was run")[0]
+    named = set(re.findall(r"^\| `([^`]+)`", table, flags=re.MULTILINE))
     assert named == {path.name for path in DEPLOY.iterdir()} - {"README.md", ".env"}
 
 
@@ -89,13 +127,13 @@ def test_the_gpu_file_of_the_readme_fits_the_schema(tmp_path: Path) -> None:
     gpus = tmp_path / "gpus.yaml"
     gpus.write_text(block)
     assert compose_complaints(gpus) == ""
-    assert set(yaml.safe_load(block)["services"]) <= set(COMPOSE["services"])
+    assert set(yaml.safe_load(block)["services"]) <= set(SERVICES)
 
 
 def test_the_overrides_of_the_readme_are_keys_of_a_sweep() -> None:
-    commands = re.findall(r"scalesweep run (\S+)((?:[^\n]*\\\n)*[^\n]*)", README)
-    assert [name for name, _ in commands] == ["laptop", "porian"]
+    commands = re.findall(r"scalesweep run (\w+) ((?:[^\n]*\\\n)*[^\n]*)", README)
+    assert sorted({name for name, _ in commands}) == ["laptop", "porian"]
     for name, rest in commands:
-        overrides = re.findall(r"--set (\S+)", rest)
-        assert len(overrides) >= 2
+        overrides = re.findall(r"--set ([^\s']+)", rest)
+        assert overrides
         assert load(name, overrides).cluster.address == "auto"

@@ -20,6 +20,24 @@ def examples() -> dict[str, str]:
     return dict(blocks)
 
 
+def test_the_sampler_alone_starts_at_the_laws_optimum(tmp_path: Path) -> None:
+    (tmp_path / "guided.py").write_text(examples()["guided.py"])
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-P", "guided.py"]
+    ran = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "'law optimum', 'refine', 'refine'" in ran.stdout
+    assert _number(ran.stdout, "learning_rate") == pytest.approx(1.79 * 1e9**-0.713 * 2e10**0.307, rel=0.2)
+    assert _number(ran.stdout, "batch_tokens") == pytest.approx(0.58 * 2e10**0.571, rel=0.3)
+
+
+def _number(said: str, name: str) -> float:
+    """The value of a setting in the printed dictionary of the best ones."""
+    found = re.search(rf"'{name}': ([\d.e-]+)", said)
+    assert found is not None
+    return float(found[1])
+
+
 @pytest.mark.parametrize("sweep", ["command.yaml", "python.yaml"])
 def test_a_users_own_trainer_runs_to_laws_files(sweep: str, tmp_path: Path) -> None:
     for name, text in examples().items():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from orchestrator.collect import collect, context_of, records_of
+from orchestrator.collect import collect, collect_curves, context_of, curves_of, records_of
 from orchestrator.curves import write_points
 from orchestrator.runfolder import RunFolder
 from orchestrator.trial import Reason, Trial, TrialState
@@ -104,3 +104,43 @@ def test_the_noise_is_that_of_the_replicates(tmp_path: Path) -> None:
     assert len(records) == 8
     variances = [statistics.variance(map(math.log, cell)) for cell in (losses, [loss + 1 for loss in losses])]
     assert context.noise_sd == pytest.approx(statistics.mean(variances) ** 0.5, rel=1e-3)  # relative to the loss
+
+
+def test_a_whole_curve_has_every_point_with_its_part_of_steps_and_flops(tmp_path: Path) -> None:
+    curve(tmp_path, "a", {SHORT // 2: 5.0, SHORT: 4.0, LONG: 3.0})
+    points = curves_of(PLAN, [trial("a", TrialState.COMPLETED)], tmp_path, {"name": "lm"})
+    assert [(point.tokens, point.loss) for point in points] == [(SHORT // 2, 5.0), (SHORT, 4.0), (LONG, 3.0)]
+    assert all(point.flops == 6 * point.params * point.tokens for point in points)
+    assert all(point.steps * point.batch_tokens == point.tokens for point in points)
+    assert {point.warmup_tokens for point in points} == {min(SEARCH.cell.scale.params, SHORT // 4)}
+    ends = records_of(PLAN, [trial("a", TrialState.COMPLETED)], tmp_path)
+    assert [replace(point, warmup_tokens=None) for point in points[1:]] == ends
+
+
+@pytest.mark.parametrize(
+    ("trainer", "expected"), [({"name": "lm", "warmup_tokens": 128}, 128.0), ({"name": "synthetic"}, None)]
+)
+def test_the_warmup_is_what_is_known_of_it(tmp_path: Path, trainer: dict, expected: float | None) -> None:
+    curve(tmp_path, "a", {LONG: 3.0})
+    (point,) = curves_of(PLAN, [trial("a", TrialState.COMPLETED)], tmp_path, trainer)
+    assert point.warmup_tokens == expected
+
+
+def test_a_diverged_curve_ends_before_it_diverged_and_a_curve_without_points_is_one_record(tmp_path: Path) -> None:
+    curve(tmp_path, "a", {SHORT // 2: 3.5, SHORT: 3.0, LONG: 3.5 + DIVERGED_RISE + 0.1})
+    trials = [trial("a", TrialState.DIVERGED), trial("b", TrialState.FAILED), trial("c", TrialState.RUNNING)]
+    points = curves_of(PLAN, trials, tmp_path, {})
+    assert [(point.run_id, point.tokens, point.status) for point in points] == [
+        ("a", SHORT // 2, "completed"),
+        ("a", SHORT, "completed"),
+        ("b", LONG, "failed"),
+    ]
+
+
+def test_long_curves_keep_twenty_points(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.keep(tiny.sweep())
+    curve(tmp_path, "a", {LONG * (number + 1) // 64: 5.0 - number / 64 for number in range(64)})
+    points = collect_curves(folder, [trial("a", TrialState.COMPLETED)])
+    assert 15 <= len(points) <= 20
+    assert points[-1].tokens == LONG

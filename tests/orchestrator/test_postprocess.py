@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,6 +13,7 @@ import pytest
 import tiny
 from fakes import LAW, FakePool, FakeProposer, FakeTracker, completed, diverged
 
+from orchestrator.cli import main
 from orchestrator.forecasts import Forecast
 from orchestrator.goal import Goal
 from orchestrator.ledger import History, Ledger, Predicted, read
@@ -86,9 +89,28 @@ def test_the_files_are_there(folder: RunFolder, history: History, outcome: Outco
         trial.key for trial in history.trials.values() if trial.state is TrialState.DIVERGED
     }
     assert all(row["loss"] is None for row in bad)
+    whole = pq.read_table(folder.curves_file).to_pylist()
+    assert len(whole) > 2 * len(table)
+    assert {row["run_id"] for row in whole} == {row["run_id"] for row in table}
     page = folder.report_file.read_text()
     assert "<title>" in page
     assert PLAN.name in page
+
+
+def test_laws_of_whole_curves_are_fitted_to_them(folder: RunFolder, outcome: Outcome, tmp_path: Path) -> None:
+    laws = json.loads(folder.laws_file.read_text())["laws"]
+    assert "adaptive" in laws
+    page = folder.report_file.read_text()
+    assert "measured on a part of the held-out set" in page
+    with redirect_stdout(io.StringIO()) as said:
+        assert main(["fit", str(folder.path), "--law", "adaptive", "--law", "chinchilla", "--out", str(tmp_path)]) == 0
+    assert "adaptive" in said.getvalue()
+    again = json.loads((tmp_path / "laws.json").read_text())["laws"]
+    assert again["adaptive"]["parameters"] == laws["adaptive"]["parameters"]
+    assert pq.read_table(tmp_path / "curves.parquet").equals(pq.read_table(folder.curves_file))
+    with redirect_stdout(io.StringIO()):
+        assert main(["report", str(tmp_path / "laws.json")]) == 0
+    assert "measured on a part of the held-out set" in (tmp_path / "report.html").read_text()
 
 
 def test_the_words_and_the_note(outcome: Outcome) -> None:

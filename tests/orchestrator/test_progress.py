@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 import tiny
 
+from orchestrator.goal import Goal
 from orchestrator.ledger import Closed, Ended, History, Opened, Proposed, Started
-from orchestrator.progress import Lines, LiveTable, Quiet, as_text, display, duration, headline
+from orchestrator.progress import Lines, LiveTable, Quiet, as_text, display, duration, goal_lines, headline
 from orchestrator.status import SweepStatus, sweep_status
+from orchestrator.steering import Steering
 from orchestrator.trial import Reason, TrialState
 from search_spaces.space import HyperParameters
 from trainers.api import Cause, TrialResult
@@ -48,7 +50,7 @@ def status(*, ended: int, running: int = 0, diverged: int = 0, closed: bool = Fa
             history.apply(Ended(time=number + 2.0, key=key, attempt=1, state=state, result=result))
     if closed:
         history.apply(Closed(time=99, how="stopped", message="by its user"))
-    return sweep_status(PLAN, history, now=100.0)
+    return sweep_status(PLAN, history, now=100.0, steering=Steering(plan=PLAN, goal=Goal()))
 
 
 def test_a_pipe_gets_plain_lines() -> None:
@@ -120,3 +122,27 @@ def test_the_whole_status_as_text() -> None:
 )
 def test_durations(seconds: float, said: str) -> None:
     assert duration(seconds) == said
+
+
+def test_searches_that_are_over_and_the_goal_are_said() -> None:
+    shown = status(ended=3)
+    searches = [replace(search, over="settled: enough is known") for search in shown.searches[:2]]
+    searches.append(replace(shown.searches[2], over="all of its trials were proposed"))
+    goal = replace(
+        shown.goal, target=(7e9, 1.4e11), expected_regret=0.0025, wanted_regret=0.001, flops=2e20, most_flops=1e21
+    )
+    said = as_text(replace(shown, searches=(*searches, shown.searches[3]), goal=goal))
+    assert f"over: {PLAN.searches[0].name}, {PLAN.searches[1].name} (settled: enough is known)" in said
+    assert f"over: {PLAN.searches[2].name} (all of its trials were proposed)" in said
+    assert "target: 7B params, 140B tokens; expected regret 0.25 %, wanted below 0.1 %" in said
+    assert "budget: 2e20 of 1e21 FLOP spent" in said
+    assert "expected regret of the target 0.25 %" in headline(replace(shown, goal=goal))
+    assert "at most" in headline(replace(shown, goal=goal))
+    later = goal_lines(replace(goal, expected_regret=None, most_flops=None, most_device_hours=3.0, device_hours=1.5))
+    assert later[0].endswith("expected regret not known yet, wanted below 0.1 %")
+    assert later[1] == "budget: 1.5 of 3 device-hours spent"
+
+
+def test_without_a_goal_nothing_is_said_of_one() -> None:
+    assert goal_lines(status(ended=3).goal) == []
+    assert "over:" not in as_text(status(ended=1))

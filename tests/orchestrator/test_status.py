@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import pytest
 import tiny
 
-from orchestrator.ledger import Closed, Ended, Event, History, Opened, Proposed, Started
+from orchestrator.goal import Goal
+from orchestrator.ledger import Closed, Ended, Event, History, Opened, Proposed, Settled, Started
 from orchestrator.status import SweepStatus, as_json, sweep_status
+from orchestrator.steering import Steering
 from orchestrator.trial import Reason, TrialState
 from search_spaces.space import HyperParameters
 from trainers.api import Cause, TrialResult
@@ -41,11 +43,11 @@ def completed(time: float, key: str, loss: float, attempt: int = 1, seconds: flo
     return Ended(time=time, key=key, attempt=attempt, state=TrialState.COMPLETED, result=result)
 
 
-def status(*events: Event, now: float = 1000.0) -> SweepStatus:
+def status(*events: Event, now: float = 1000.0, goal: Goal | None = None) -> SweepStatus:
     history = History()
     for event in events:
         history.apply(event)
-    return sweep_status(PLAN, history, now=now)
+    return sweep_status(PLAN, history, now=now, steering=Steering(plan=PLAN, goal=goal or Goal()))
 
 
 def two_slots() -> Sequence[Event]:
@@ -171,3 +173,58 @@ def test_the_json_has_everything_and_is_json() -> None:
     assert (read["state"], read["ended"], read["planned"]) == ("done", 4, PLAN.trials)
     assert read["counts"] == {"completed": 4}
     assert read["searches"][0]["best"]["settings"] == {"learning_rate": 0.1, "batch_size": 4, "beta2": 0.98}
+
+
+def test_a_settled_search_has_nothing_left_but_its_replicates() -> None:
+    first, *others = PLAN.searches
+    settled = [
+        Settled(time=40.0, scale=search.cell.scale.name, tokens=search.cell.tokens, why="enough is known")
+        for search in (first, *others)
+    ]
+    events = (opened(0.0), proposed("a"), Started(time=0.0, key="a", attempt=1), completed(9.0, "a", 3.0))
+    shown = status(*events, *settled[:-1])
+    assert shown.searches[0].over == "settled: enough is known"
+    assert shown.searches[-1].over == ""
+    all_settled = status(*events, *settled).seconds_left
+    assert all_settled is not None
+    assert shown.seconds_left is not None
+    assert all_settled < shown.seconds_left < (status(*events).seconds_left or 0)
+    # The first scale's replicate is one more trial of its own speed, the last one's is there in both.
+    without_last = status(*events, *settled[:1]).seconds_left
+    assert without_last == pytest.approx((status(*events).seconds_left or 0) - (first.trials - 1) * 10 / 2)
+
+
+def test_a_search_that_has_had_its_trials_is_over() -> None:
+    assert status(*two_slots()).searches[0].over == "all of its trials were proposed"
+
+
+def test_a_budget_bounds_the_time_left() -> None:
+    whole = status(*two_slots()).seconds_left or 0
+    spent = 4 * PLAN.searches[0].cell.flops()
+    to_come = sum(s.cell.flops() * (s.planned_trials - (3 if s is PLAN.searches[0] else 0)) for s in PLAN.searches)
+    half = status(*two_slots(), goal=Goal(flops=spent + to_come / 2))
+    assert half.seconds_left == pytest.approx(whole / 2, rel=1e-6)
+    assert (half.goal.flops, half.goal.most_flops) == (spent, spent + to_come / 2)
+    assert status(*two_slots(), goal=Goal(flops=spent / 2)).seconds_left == 0
+    hours = status(*two_slots(), goal=Goal(device_hours=41 / 3600))
+    assert hours.goal.device_hours == pytest.approx(40 / 3600)
+    assert hours.seconds_left == pytest.approx(1 / 2)
+
+
+def test_a_closed_sweep_has_no_time_left() -> None:
+    assert status(*two_slots(), Closed(time=50.0, how="stopped")).seconds_left is None
+
+
+def test_the_targets_regret_is_looked_at_once_for_the_same_trials() -> None:
+    goal = Goal(target=(1e6, 2e7), regret=0.001)
+    shown = status(*two_slots(), goal=goal)
+    assert (shown.goal.target, shown.goal.wanted_regret, shown.goal.expected_regret) == (goal.target, 0.001, None)
+    events = [opened(0.0)]
+    for number, (rate, loss) in enumerate(
+        [(0.05, 3.2), (0.1, 3.0), (0.2, 3.1), (0.4, 3.4), (0.15, 3.01), (0.08, 3.05)]
+    ):
+        key = "abcdef"[number]
+        events += [proposed(key, rate=rate), Started(time=0.0, key=key, attempt=1), completed(9.0, key, loss)]
+    known = status(*events, goal=goal).goal.expected_regret
+    assert known is not None
+    assert known > 0

@@ -112,6 +112,25 @@ def test_fit_takes_only_the_named_laws(table, capsys):
     assert "draws" not in laws["chinchilla"]
 
 
+@pytest.mark.parametrize(
+    ("name", "lacks"),
+    [
+        ("data-constrained", "the column 'unique_tokens'"),
+        ("downstream", "the column 'error'"),
+        ("envelope", "sizes that are lowest"),
+        ("isoflop", "compute budgets with 3 sizes"),
+    ],
+)
+def test_a_named_law_that_the_table_cannot_carry_says_what_it_lacks(table, capsys, name, lacks):
+    assert lacks in failed(capsys, "fit", str(table), *NAMED, "--law", name)
+
+
+def test_a_fit_of_a_table_leaves_no_curves_of_an_older_one(table, tmp_path, capsys):
+    (tmp_path / "curves.parquet").write_text("of another sweep")
+    assert cli.main(["fit", str(table), *NAMED, "--law", "chinchilla", "--out", str(tmp_path)]) == 0
+    assert not (tmp_path / "curves.parquet").exists()
+
+
 def test_fit_writes_laws_with_draws_and_a_page(laws):
     content = json.loads(laws.read_text())
 

@@ -150,6 +150,7 @@ class FakeTracker:
     url: str = "memory:"
     shown: dict[str, Trial] = field(default_factory=dict)
     curves: dict[str, dict[int, float]] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
 
     def trial_changed(self, trial: Trial, search: Search) -> None:
         self.shown[trial.key] = trial
@@ -158,6 +159,9 @@ class FakeTracker:
         self.curves.setdefault(key, {}).update({point.tokens: point.loss for point in points})
 
     def regrets(self, regrets: Mapping[str, float]) -> None: ...
+
+    def facts(self, tags: Mapping[str, str]) -> None:
+        self.tags.update(tags)
 
     def summarise(self, note: str, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None: ...
 

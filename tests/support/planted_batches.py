@@ -41,3 +41,27 @@ def make_curves(
                 for step, loss in zip(steps, solved_loss(params, steps, batch) * np.exp(luck), strict=True)
             ]
     return records
+
+
+def runs_at_batches(seed, *, noise=0.003, batches=(3e4, 1.2e5, 5e5, 2e6)) -> list[RunRecord]:
+    """Nine sizes at several batch sizes, all for the same steps."""
+    rng = np.random.default_rng(seed)
+    records = []
+    for params in np.geomspace(3e5, 1e8, 9):
+        for batch in batches:
+            luck = noise * rng.standard_normal()
+            steps = np.geomspace(3e3, 1e5, 16)
+            for step, loss in zip(steps, solved_loss(params, steps, batch), strict=True):
+                records.append(
+                    RunRecord(
+                        run_id=f"{params:.3g} {batch:.3g}",
+                        params=float(params),
+                        tokens=float(step * batch),
+                        steps=float(step),
+                        batch_tokens=float(batch),
+                        learning_rate=1e-3,
+                        schedule="constant",
+                        loss=float(loss * np.exp(luck + noise / 5 * rng.standard_normal())),
+                    )
+                )
+    return records

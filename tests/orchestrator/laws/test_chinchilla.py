@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from planted_tables import HOFFMANN, hoffmann, ladder_runs
 
 from orchestrator.laws import chinchilla
 from orchestrator.laws.records import RunRecord
@@ -10,20 +11,13 @@ from orchestrator.laws.result import Status
 from search_spaces.errors import FitError, MissingColumnError
 
 POINTS = Path(__file__).parents[4] / "shared" / "data" / "chinchilla_points.csv"
-PLANTED = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37, "a": 0.37 / 0.72}
+PLANTED = HOFFMANN | {"a": 0.37 / 0.72}
 
 
 def planted_runs(rng, *, scales=6, horizons=5, noise=0.005, curves=False):
     """Runs on the planted surface; with `curves` the horizons of a scale are points of one run."""
-    records = []
-    for number, params in enumerate(np.geomspace(2e6, 3e8, scales)):
-        luck = noise * rng.standard_normal()
-        for ratio in np.geomspace(5, 160, horizons):
-            own = noise / 5 * rng.standard_normal() + luck if curves else noise * rng.standard_normal()
-            loss = float(chinchilla.loss(PLANTED, params, ratio * params) * np.exp(own))
-            name = f"scale {number}" if curves else f"scale {number} at {ratio:.3g}"
-            records.append(RunRecord(run_id=name, params=params, tokens=ratio * params, loss=loss, schedule="constant"))
-    return records
+    sizes, ratios = np.geomspace(2e6, 3e8, scales), np.geomspace(5, 160, horizons)
+    return ladder_runs(rng, hoffmann, params=sizes, tokens=lambda n: n * ratios, noise=noise, curves=curves)
 
 
 def published_points():

@@ -4,47 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from planted_tables import MUENNIGHOFF as PLANTED
+from planted_tables import repeated_runs
 
 from orchestrator.laws import chinchilla, data_constrained
 from orchestrator.laws.records import RunRecord
 from orchestrator.laws.repeated_tokens import optimal_params_for, saturated
 from orchestrator.laws.result import Status
 from search_spaces.errors import FitError, MissingColumnError
-
-# The paper's base fit (alpha = beta) and its two scales of decay.
-PLANTED = {
-    "E": float(np.exp(0.6254804)),
-    "A": float(np.exp(6.255414)),
-    "B": float(np.exp(7.3049974)),
-    "alpha": 0.3526596,
-    "beta": 0.3526596,
-    "R_D": 15.387756,
-    "R_N": 5.309743,
-}
-
-
-def planted_runs(seed, *, sizes=7, noise=0.003, curves=False, unique=(1e8, 4e8, 1.5e9)):
-    rng = np.random.default_rng(seed)
-    records = []
-    for params in np.geomspace(7e6, 1e9, sizes):
-        runs = [(ratio * params, None) for ratio in (5, 20, 60)]
-        runs += [(epochs * known, known) for known in unique for epochs in (1, 2, 4, 10, 30, 80)]
-        luck = {known: rng.standard_normal() for known in (None, *unique)}
-        for tokens, known in runs:
-            own = luck[known] + 0.25 * rng.standard_normal() if curves else rng.standard_normal()
-            exact = float(data_constrained.loss(PLANTED, params, tokens, known or tokens))
-            name = f"{params:.3g} {known}" if curves else f"{params:.3g} {tokens:.3g} {known}"
-            records.append(
-                RunRecord(
-                    run_id=name,
-                    params=params,
-                    tokens=tokens,
-                    unique_tokens=known,
-                    loss=exact * float(np.exp(noise * own)),
-                    schedule="constant" if curves else "cosine",
-                )
-            )
-    return records
 
 
 def test_the_optimal_params_are_the_papers_part_of_the_tokens_and_where_chinchilla_has_them():
@@ -80,7 +47,7 @@ def test_effective_counts_rise_and_never_beyond_the_counts():
 
 
 def test_exact_losses_give_the_published_parameters():
-    law = data_constrained.fit(planted_runs(0, noise=0.0), draws=10)
+    law = data_constrained.fit(repeated_runs(0, noise=0.0), draws=10)
     for name, value in PLANTED.items():
         assert law.value(name) == pytest.approx(value, rel=1e-4), name
         assert law.tables["tied"][0][name] == pytest.approx(value, rel=1e-4), name
@@ -88,7 +55,7 @@ def test_exact_losses_give_the_published_parameters():
 
 @pytest.mark.parametrize("curves", [False, True])
 def test_planted_parameters_come_back_from_noisy_runs(curves):
-    law = data_constrained.fit(planted_runs(0, curves=curves), draws=100)
+    law = data_constrained.fit(repeated_runs(0, curves=curves), draws=100)
     assert law.status is Status.OK
     assert law.value("R_D") == pytest.approx(PLANTED["R_D"], rel=0.15)
     assert law.value("R_N") == pytest.approx(PLANTED["R_N"], rel=0.3)
@@ -101,14 +68,14 @@ def test_intervals_cover_the_planted_parameters():
     sweeps = 12
     inside = 0
     for sweep in range(sweeps):
-        records = planted_runs(sweep, sizes=5, noise=0.005, unique=(1e8, 1e9))
+        records = repeated_runs(sweep, sizes=5, noise=0.005, unique=(1e8, 1e9))
         law = data_constrained.fit(records, draws=60, seed=sweep)
         inside += sum(law.parameters[name].low <= PLANTED[name] <= law.parameters[name].high for name in PLANTED)
     assert inside / (sweeps * len(PLANTED)) >= 0.86
 
 
 def test_slopes_are_those_of_the_formula():
-    fit = data_constrained.free_fit(data_constrained.repeated_points(planted_runs(1)))
+    fit = data_constrained.free_fit(data_constrained.repeated_points(repeated_runs(1)))
     theta = fit.best.theta + 0.01
     step = 1e-6 * np.eye(7)
     for at, slope in enumerate(fit.curve.slopes(theta)[0]):
@@ -117,14 +84,14 @@ def test_slopes_are_those_of_the_formula():
 
 
 def test_few_epochs_do_not_tell_how_repetition_saturates():
-    records = [r for r in planted_runs(3, noise=0.01) if r.unique_tokens is None or r.tokens <= 2.1 * r.unique_tokens]
+    records = [r for r in repeated_runs(3, noise=0.01) if r.unique_tokens is None or r.tokens <= 2.1 * r.unique_tokens]
     law = data_constrained.fit(records, draws=60)
     assert law.status is Status.WEAK
     assert "R_D" in law.reason
 
 
 def test_badly_tuned_runs_of_a_cell_do_not_count():
-    records = [replace(r, learning_rate=1e-3, run_id=f"{r.run_id} best") for r in planted_runs(0)]
+    records = [replace(r, learning_rate=1e-3, run_id=f"{r.run_id} best") for r in repeated_runs(0)]
     worse = [replace(r, learning_rate=1e-2, run_id=f"{r.run_id} worse", loss=1.1 * r.loss) for r in records]
     law = data_constrained.fit([*records, *worse], draws=10)
     assert law.runs_used == len(records)
@@ -132,7 +99,7 @@ def test_badly_tuned_runs_of_a_cell_do_not_count():
 
 
 def test_runs_without_repetition_are_refused_and_the_column_is_named():
-    records = planted_runs(0)
+    records = repeated_runs(0)
     with pytest.raises(FitError, match="epochs or more"):
         data_constrained.fit([replace(record, unique_tokens=record.tokens) for record in records])
     with pytest.raises(MissingColumnError, match="'unique_tokens'"):
@@ -141,12 +108,12 @@ def test_runs_without_repetition_are_refused_and_the_column_is_named():
 
 def test_a_broken_number_of_unique_tokens_is_left_out_with_the_reason():
     broken = RunRecord(run_id="broken", params=1e7, tokens=1e9, loss=3.0, unique_tokens=-5.0)
-    law = data_constrained.fit([*planted_runs(0), broken], draws=10)
+    law = data_constrained.fit([*repeated_runs(0), broken], draws=10)
     assert [(e.run, e.reason) for e in law.runs_excluded] == [
         ("broken", "unique_tokens is -5, not a positive finite number")
     ]
 
 
 def test_flat_losses_are_weak():
-    records = [replace(record, loss=3.0) for record in planted_runs(0)]
+    records = [replace(record, loss=3.0) for record in repeated_runs(0)]
     assert data_constrained.fit(records, draws=10).status is Status.WEAK

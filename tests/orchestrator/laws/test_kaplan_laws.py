@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from planted_tables import ladder_runs
 
 from orchestrator.laws import kaplan_c, kaplan_d, kaplan_n, kaplan_nd
 from orchestrator.laws.records import RunRecord
@@ -19,22 +20,14 @@ EVERY_LAW = (*POWER_LAWS, kaplan_nd)
 
 def planted_runs(seed, *, sizes=8, horizons=8, noise=0.005, curves=False, params=(1e6, 1e9), tokens=(2e7, 2e10)):
     """Runs on Kaplan's L(N, D); with `curves` the horizons of a size are points of one run."""
-    rng = np.random.default_rng(seed)
-    records = []
-    for number, size in enumerate(np.geomspace(*params, sizes)):
-        luck = noise * rng.standard_normal()
-        for horizon in np.geomspace(*tokens, horizons):
-            own = luck + noise / 5 * rng.standard_normal() if curves else noise * rng.standard_normal()
-            records.append(
-                RunRecord(
-                    run_id=f"{number}" if curves else f"{number} {horizon:.4g}",
-                    params=float(size),
-                    tokens=float(horizon),
-                    loss=float(kaplan_nd.loss(PLANTED, size, horizon) * np.exp(own)),
-                    schedule="constant",
-                )
-            )
-    return records
+    return ladder_runs(
+        np.random.default_rng(seed),
+        lambda size, count: float(kaplan_nd.loss(PLANTED, size, count)),
+        params=np.geomspace(*params, sizes),
+        tokens=lambda _: np.geomspace(*tokens, horizons),
+        noise=noise,
+        curves=curves,
+    )
 
 
 def converged_runs(seed, **more):

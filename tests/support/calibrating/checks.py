@@ -1,4 +1,4 @@
-"""Whether the intervals of one fitted law hold what was planted."""
+"""Intervals that a law claims, beside the truth that they should hold."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestrator.laws.loss_points import Parameters
 from orchestrator.laws.predicted import Predicted, predicted_interval, widening_of
-from orchestrator.laws.result import FittedLaw
-
-Formula = Callable[[Mapping[str, object]], object]
+from orchestrator.laws.result import Estimate, FittedLaw, Floats
 
 
 class Kind(StrEnum):
@@ -21,52 +20,38 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One interval: of what, and whether it held the truth."""
+    """An interval and the truth. One without an end holds nothing."""
 
     kind: Kind
     name: str
-    held: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Forecast:
-    """What a law predicts outside of its data, and what is true there."""
-
-    name: str
-    told: Predicted
     truth: float
+    told: Estimate | Predicted
+
+    @property
+    def held(self) -> bool:
+        """Whether the truth lies inside."""
+        low, high = self.told.low, self.told.high
+        return low is not None and high is not None and low <= self.truth <= high
 
 
-@dataclass(frozen=True, kw_only=True)
-class Truth:
-    """What a law should find: parameters, of which it may have fitted only some, and forecasts."""
+def of_parameters(law: FittedLaw, planted: Mapping[str, float]) -> list[Check]:
+    """A check for each planted parameter that the law has."""
+    return [
+        Check(kind=Kind.PARAMETER, name=name, truth=value, told=law.parameters[name])
+        for name, value in planted.items()
+        if name in law.parameters
+    ]
 
-    parameters: Mapping[str, float]
-    forecasts: tuple[Forecast, ...] = ()
 
-
-def checks(law: FittedLaw, truth: Truth) -> list[Check]:
-    """A check for each parameter that was fitted and each forecast. An interval without an end holds nothing."""
+def of_formula(
+    law: FittedLaw, planted: Parameters, formulas: Mapping[str, Callable[[Parameters], Floats]]
+) -> list[Check]:
+    """A check for each formula of the parameters, its interval made as `predict` makes it."""
+    values = {name: estimate.value for name, estimate in law.parameters.items()}
+    widening = widening_of(law)
     found = []
-    for name, value in truth.parameters.items():
-        estimate = law.parameters.get(name)
-        if estimate is not None:
-            held = _inside(value, estimate.low, estimate.high)
-            found.append(Check(kind=Kind.PARAMETER, name=name, held=held))
-    for each in truth.forecasts:
-        held = _inside(each.truth, each.told.low, each.told.high)
-        found.append(Check(kind=Kind.PREDICTION, name=each.name, held=held))
+    for name, formula in formulas.items():
+        draws = formula(law.draws)
+        told = predicted_interval(float(formula(values)), draws, None, law.confidence, widening=widening)
+        found.append(Check(kind=Kind.PREDICTION, name=name, truth=float(formula(planted)), told=told))
     return found
-
-
-def forecast(law: FittedLaw, name: str, formula: Formula, truth: float) -> Forecast:
-    """What the law says of a quantity that is a formula of its parameters, made as `predict` makes it."""
-    values = {parameter: estimate.value for parameter, estimate in law.parameters.items()}
-    told = predicted_interval(
-        float(formula(values)), formula(law.draws), None, law.confidence, widening=widening_of(law)
-    )
-    return Forecast(name=name, told=told, truth=float(truth))
-
-
-def _inside(value: float, low: float | None, high: float | None) -> bool:
-    return low is not None and high is not None and low <= value <= high

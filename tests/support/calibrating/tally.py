@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
-from calibrating.checks import Check, Kind, checks
+import numpy as np
+from calibrating.checks import Check, Kind
 from calibrating.designs import DESIGNS, Design
 
 from orchestrator.laws.registry import fit_laws
@@ -62,16 +63,12 @@ class Part:
 
 def jobs(sweeps: int, *, draws: int, designs: Sequence[Design] = DESIGNS) -> list[Job]:
     """So many sweeps in all, spread over the designs by their shares."""
-    total = sum(design.share for design in designs)
-    ends = [0]
-    shared = 0.0
-    for design in designs:
-        shared += design.share
-        ends.append(round(sweeps * shared / total))
+    shares = np.cumsum([0.0, *(design.share for design in designs)])
+    ends = np.round(sweeps * shares / shares[-1]).astype(int)
     return [
         Job(design=design.name, sweep=sweep, draws=draws)
-        for design, begin, end in zip(designs, ends, ends[1:], strict=True)
-        for sweep in range(end - begin)
+        for design, count in zip(designs, np.diff(ends), strict=True)
+        for sweep in range(count)
     ]
 
 
@@ -89,7 +86,7 @@ def run(job: Job) -> list[Outcome]:
                 sweep=job.sweep,
                 law=name,
                 well_posed=judged.well_posed,
-                checks=() if law is None else tuple(checks(law, judged.truth(seed, law))),
+                checks=() if law is None else tuple(judged.checks(seed, law)),
                 reason=report.not_fitted[name] if law is None else "" if law.status is Status.OK else law.reason,
             )
         )
