@@ -249,7 +249,9 @@ def _conclude(folder: RunFolder, ledger: Ledger, tracker: Tracker) -> Outcome:
     tracker.regrets(outcome.regrets)
     tracker.facts(sweep_tags(folder.sweep().plan(), ledger.history))
     metrics = {**outcome.metrics, **_target_metrics(folder, ledger)}
-    tracker.summarise(outcome.note, metrics, [folder.laws_file, folder.report_file, folder.runs_file])
+    tracker.summarise(
+        outcome.note, metrics, [folder.laws_file, folder.report_file, folder.runs_file, folder.curves_file]
+    )
     return outcome
 
 

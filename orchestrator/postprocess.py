@@ -13,7 +13,7 @@ from orchestrator.curves import read_curve
 from orchestrator.facts import why_ended, why_over
 from orchestrator.files import write_atomically
 from orchestrator.forecasts import Forecast
-from orchestrator.laws import hyperparameters
+from orchestrator.laws import chinchilla, hyperparameters, joint
 from orchestrator.laws.predict import Context, Prediction, predict
 from orchestrator.laws.predicted import Predicted as PredictedQuantity
 from orchestrator.laws.registry import FitReport, fit_laws
@@ -86,6 +86,10 @@ def postprocess(folder: RunFolder, history: History) -> Outcome:
     )
 
 
+# The laws that say something of one cell's settings and loss: a held-out search waits for their fit.
+_FORECASTING = (hyperparameters.NAME, joint.NAME, chinchilla.NAME)
+
+
 def forecast_of(search: Search, trials: Sequence[Trial], folder: RunFolder) -> Forecast:
     """What laws fitted to these trials say of a search's cell: its settings, and its loss at them.
 
@@ -93,7 +97,7 @@ def forecast_of(search: Search, trials: Sequence[Trial], folder: RunFolder) -> F
     trial, with a warning.
     """
     records, context = collect(folder, trials)
-    fitted = fit_laws(records, curves=())  # laws of whole curves say nothing of one cell's settings
+    fitted = fit_laws(records, curves=(), names=_FORECASTING)
     said = predict(fitted.laws, context, params=float(search.cell.scale.params), tokens=float(search.cell.tokens))
     known = {name: said.value(name) for name in _SETTINGS if name in said.quantities}
     best = _best_of_largest(folder.sweep().plan(), trials)
@@ -227,7 +231,8 @@ def _regrets(plan: SweepPlan, trials: Sequence[Trial], fitted: FitReport) -> Ite
 
 def _metrics(backtests: Sequence[Backtest]) -> dict[str, float]:
     """What is worth a chart between sweeps. The laws are in laws.json, which the tracker keeps as a file."""
-    return {f"backtest.{test.cell}.regret": test.regret for test in backtests if test.regret is not None}
+    names = {test.cell: test.cell.replace("+", "") for test in backtests}  # 1e+03tpp: MLflow takes no plus
+    return {f"backtest.{names[test.cell]}.regret": test.regret for test in backtests if test.regret is not None}
 
 
 def _write_page(folder: RunFolder, data: ReportData) -> None:

@@ -117,7 +117,7 @@ def replicate_weights(units: Sequence[str], draws: int, seed: int) -> Floats:
 
     Multiplicities where units are many; below MANY_UNITS the Bayesian bootstrap's weights (Rubin 1981),
     under which no scale is ever missing: with multiplicities the spread is up to 1.3 times too large for
-    15 to 42 runs, with these 0.9 to 1.0 (tests/benchmarks/loss_law_coverage.py).
+    15 to 42 runs, with these 0.9 to 1.0 (tests/benchmarks/calibration.py).
     """
     rng = np.random.default_rng(seed)
     index = unit_indices(units)

@@ -29,6 +29,9 @@ LOSS_SPREADS = (1.0, 1.0, 1.0, 0.1, 0.1)
 # A cell is wanted to be known to this part of what the laws of the others leave open: a further run that
 # tells less of its optimum is not worth its compute. A guess.
 ENOUGH = 0.1
+# ... and to have so many runs a setting, and two more: the laws that are fitted in the end find each cell's
+# optimum without this hierarchy's priors, and need runs on both sides of it. A guess.
+LEAST_RUNS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +120,7 @@ class _View:
         return Worth(
             regret=(before - then) / before / len(places),
             loss=(variance - less) / variance / len(places),
-            settled=self._runs[cell] > 0 and single < unsettled,
+            settled=self._runs[cell] >= LEAST_RUNS * len(self._hierarchy.settings) + 2 and single < unsettled,
         )
 
     def loss_variance(self, cell: int | None = None, errors: Errors | None = None, runs: int = 0) -> float:

@@ -1,11 +1,11 @@
 """How often the intervals of all laws hold the planted truth, and how often a law calls itself weak.
 
 Run as `python tests/benchmarks/calibration.py [SWEEPS] [--designs NAME ...] [--draws N] [--workers N]`: so many
-synthetic sweeps (500 in about four minutes) over the designs of tests/support/calibrating/designs.py. A line a design
-and law: checks of 95 % intervals, the part of parameters and of predictions that they hold, and the part of sweeps in
-which the law is weak or was not fitted; `!` marks less than 90 % or more than 99.5 % of the checks, and `w` more than
-5 % weak on a well-posed design, both beyond what chance does to so few sweeps. The totals' intervals take the sweep
-as the unit.
+synthetic sweeps (500 take a core about three minutes) over the designs of tests/support/calibrating/designs.py. A line
+a design and law: checks of 95 % intervals, the part of parameters and of predictions that they hold, and the part of
+sweeps in which the law is weak or was not fitted, on a design that is hard or well-posed for it; `!` marks less than
+90 % or more than 99.5 % of the checks, `w` a well-posed design with more than 5 % weak beyond chance. The totals'
+intervals take the sweep as the unit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from calibrating.checks import Kind
 from calibrating.designs import DESIGNS
 from calibrating.tally import HIGHEST, LOWEST, MOST_WEAK, Job, Outcome, Part, coverage, jobs, run, weak
 
-# Coverage of one law on one design that is marked.
+# Coverage of one law on one design outside of these is marked.
 LOW, HIGH = 0.90, 0.995
 
 
@@ -67,9 +67,9 @@ def _lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 
 def _marks(own: Sequence[Outcome], *, well_posed: bool) -> str:
-    held, poor = coverage(own), weak(own)
-    off = held.count and (min(held.value, held.high) < LOW or held.value > HIGH)
-    return "!" * bool(off) + "w" * (well_posed and poor.low > MOST_WEAK)
+    held = coverage(own)
+    off = held.count and not LOW <= held.value <= HIGH
+    return "!" * bool(off) + "w" * (well_posed and weak(own).low > MOST_WEAK)
 
 
 def _totals(outcomes: Sequence[Outcome]) -> Iterator[str]:

@@ -41,8 +41,8 @@ GADRE_ERROR = {"k": 2.206, "gamma": 0.715, "epsilon": 0.857}
 GUO = {"intercept": 6.5, "slope": 0.09}
 SETTINGS = Settings()
 SIZE_EXPONENT = HOFFMANN["beta"] / (HOFFMANN["alpha"] + HOFFMANN["beta"])
-# Sweeps whose mean is what a biased estimator estimates: its error is then a sixth of one sweep's.
-REFERENCE_SWEEPS = 40
+# Sweeps whose mean is what a biased estimator estimates: its error is then a fifth of one sweep's.
+REFERENCE_SWEEPS = 25
 
 
 def formulas(planted: Parameters, names: Sequence[str], **quantities: Callable[[Parameters], Floats]) -> Checks:
