@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.trial import Trial, TrialState
-from search_spaces.plan import Search
+from search_spaces.plan import Schedule, Search
 from trainers.api import CurvePoint
 
 # MLflow 3.17 takes 1,000 metrics, params and tags together in a call, and 8,000 characters in a tag.
@@ -47,7 +47,7 @@ def run_name(trial: Trial, search: Search) -> str:
     return f"{search.name} lr{rate} b{settings.batch_size} beta2 {settings.beta2:.4g} #{trial.number}"
 
 
-def run_params(trial: Trial, search: Search) -> dict[str, str]:
+def run_params(trial: Trial, search: Search, schedule: Schedule) -> dict[str, str]:
     """What decides the run, and its sizes. The same at every call for a trial."""
     scale, cell = search.cell.scale, search.cell
     shape = {key: value for key, value in dataclasses.asdict(scale).items() if key != "name"}
@@ -55,6 +55,7 @@ def run_params(trial: Trial, search: Search) -> dict[str, str]:
         **dataclasses.asdict(trial.settings),
         "batch_tokens": trial.settings.batch_size * scale.sequence_length,
         "seed": trial.seed,
+        "schedule": schedule.value,
         "tokens": cell.tokens,
         "tokens_per_param": f"{cell.tokens_per_param:.4g}",
         "params": scale.params,

@@ -26,7 +26,7 @@ from orchestrator.tracking.runs import (
     tag_key,
 )
 from orchestrator.trial import Trial, TrialState
-from search_spaces.plan import Search
+from search_spaces.plan import Schedule, Search
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -45,8 +45,11 @@ class Session:
     an error, on a new session. Raises what MLflow raises.
     """
 
-    def __init__(self, client: MlflowClient, *, name: str, sweep_id: str, artifacts: str | None) -> None:
+    def __init__(
+        self, client: MlflowClient, *, name: str, sweep_id: str, schedule: Schedule, artifacts: str | None
+    ) -> None:
         self._client = client
+        self._schedule = schedule
         self.experiment_id = _experiment(client, name, sweep_id, artifacts)
         self._runs: dict[str, str] = {}
         self._parent = ""
@@ -64,7 +67,7 @@ class Session:
         Values that are there already are not stored twice.
         """
         run_id = self._run_of(trial, search)
-        params = {} if run_id in self._complete else run_params(trial, search)
+        params = {} if run_id in self._complete else run_params(trial, search, self._schedule)
         self._log(run_id, [*metrics, *summary_metrics(trial)], params=params, tags=run_tags(trial, search))
         self._complete.add(run_id)
         if trial.state.ended:

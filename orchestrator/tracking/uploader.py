@@ -44,6 +44,7 @@ class MlflowTracker:
         self._artifacts = artifact_location(self._uri, folder)
         self._name = f"{plan.name} {sweep_id}"
         self._sweep_id = sweep_id
+        self._schedule = plan.schedule
         self._trials: dict[str, tuple[Trial, Search]] = {}
         self._summarised = False
         self._outbox = Outbox()
@@ -145,7 +146,13 @@ class MlflowTracker:
             self._outbox.delivered()
 
     def _open(self) -> Session:
-        return Session(connect(self._uri), name=self._name, sweep_id=self._sweep_id, artifacts=self._artifacts)
+        return Session(
+            connect(self._uri),
+            name=self._name,
+            sweep_id=self._sweep_id,
+            schedule=self._schedule,
+            artifacts=self._artifacts,
+        )
 
     def _deliver(self, session: Session, key: str, parcel: Parcel) -> None:
         if parcel.summary is not None:

@@ -46,7 +46,7 @@ class FakeTracker:
         shown = self._server.setdefault(trial.key, Shown())
         shown.name, shown.params, shown.tags = (
             run_name(trial, search),
-            run_params(trial, search),
+            run_params(trial, search, Schedule.CONSTANT),
             run_tags(trial, search),
         )
         if trial.loss is not None:
