@@ -217,9 +217,12 @@ def _next(cell: _Cell, known: _Known) -> tuple[Floats, Reason]:
 
 
 def _tells(guide: Guide, belief: Belief, width: Floats) -> bool:
-    """Whether the laws' expected regret is a small part of that of a uniform guess in a space so wide."""
-    steep = np.diag(guide.curvature)
-    return bool(steep @ np.diag(belief.covariance) < KNOWN * steep @ (width**2 / 12))
+    """Whether the laws' expected regret is a small part of that of a uniform guess in a space so wide.
+
+    What is not known of a setting costs no more than a uniform guess of it would.
+    """
+    steep, uniform = np.diag(guide.curvature), width**2 / 12
+    return bool(steep @ np.minimum(np.diag(belief.covariance), uniform) < KNOWN * steep @ uniform)
 
 
 def _cell(study: Study, space: Mapping[str, BaseDistribution]) -> _Cell:
