@@ -27,7 +27,6 @@ from orchestrator.laws.loss_points import (
 )
 from orchestrator.laws.newton import Samples
 from orchestrator.laws.records import RunRecord
-from orchestrator.laws.resample import interval
 from orchestrator.laws.result import Estimate, FittedLaw, Floats, Status
 from orchestrator.laws.varpro import Solutions, SumOfPowers, VariableProjection
 
@@ -36,7 +35,7 @@ FORM = "A / flops^alpha + E"
 COLUMNS = ("params", "tokens", "loss")
 PARAMETERS = 3
 FEWEST_POINTS = 4  # one more than parameters
-SOUND_POINTS = 7  # fewer leave no more to judge the curve by than it has parameters. A guess
+SOUND_POINTS = 6  # fewer leave next to nothing to judge the curve by. A guess
 # The fit is repeated on these parts of the window's points, cheapest first: does E stay? A guess.
 WINDOWS = (0.5, 0.75)
 
@@ -65,7 +64,7 @@ def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0
         name: _estimate(name, float(value[0]), drawn[name], confidence, dof)
         for name, value in _parameters(fitted.best).items()
     }
-    windows = _windows(front, samples, drawn["E"], parameters["E"].value, confidence)
+    windows = _windows(front, samples, drawn["E"], confidence)
     reasons = [*front.reasons, *too_few_scales(points.scales), *_weaknesses(fitted.best, replicates)]
     if len(front.flops) < SOUND_POINTS:
         reasons.append(f"only {len(front.flops)} points on the frontier; {SOUND_POINTS} are needed to trust it")
@@ -99,9 +98,10 @@ def _estimate(name: str, value: float, drawn: Floats, confidence: float, dof: fl
     return make(value, drawn, confidence=confidence, dof=dof)
 
 
-def _windows(front: Frontier, samples: Samples, drawn: Floats, whole: float, confidence: float) -> list[dict[str, Any]]:
-    """The fit to the cheapest parts; `moved`: E differs from the whole window's by more than chance in any part."""
+def _windows(front: Frontier, samples: Samples, drawn: Floats, confidence: float) -> list[dict[str, Any]]:
+    """The fit to the cheapest parts; `moved`: in the same samples E differs from the whole window's."""
     rows = []
+    tail = (1 - confidence) / 2
     for part in WINDOWS:
         count = round(part * len(front.flops))
         enough = (samples.weights[:, :count] > 0).sum(axis=1) > PARAMETERS
@@ -109,15 +109,9 @@ def _windows(front: Frontier, samples: Samples, drawn: Floats, whole: float, con
             continue
         short = _fitted(front.flops[:count], front.loss[:count])
         cheaper = Samples(weights=samples.weights[enough, :count], shifts=samples.shifts[enough, :count])
+        low, high = np.quantile(drawn[enough] - short.refit(cheaper).offset, [tail, 1 - tail])
         own = {name: float(column[0]) for name, column in _parameters(short.best).items()}
-        moved = interval(
-            whole - own["E"],
-            drawn[enough] - short.refit(cheaper).offset,
-            confidence=1 - (1 - confidence) / len(WINDOWS),
-            dof=float(max(count - PARAMETERS, 1)),
-        )
-        clear = moved.low is not None and moved.high is not None and (moved.low > 0 or moved.high < 0)
-        rows.append({"flops_max": float(front.flops[count - 1]), **own, "moved": clear})
+        rows.append({"flops_max": float(front.flops[count - 1]), **own, "moved": bool(low > 0 or high < 0)})
     return rows
 
 
