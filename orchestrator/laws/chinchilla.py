@@ -61,18 +61,29 @@ def optimal_tokens(parameters: Parameters, flops: npt.ArrayLike) -> Floats:
     return value
 
 
-def fit(records: Sequence[RunRecord], *, confidence: float = 0.95, seed: int = 0, draws: int = 1000) -> FittedLaw:
-    """Fit the law; replicates resample whole runs. Raises FitError below 3 sizes, 3 horizons or 6 points."""
+def fit(
+    records: Sequence[RunRecord],
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+    draws: int = 1000,
+    covariance: Floats | None = None,
+) -> FittedLaw:
+    """Fit the law; replicates resample whole runs. Raises FitError below 3 sizes, 3 horizons or 6 points.
+
+    Where the losses were fitted themselves, `covariance` is that of the records' log losses, and replicates
+    are the same points with other errors: of a tuned envelope's few cells, whose errors are not
+    independent, resampling holds the truth in 70 to 90 % where it claims 95.
+    """
     points = loss_points(records, law=NAME)
     horizons = len(np.unique(points.tokens))
     need(NAME, {"sizes": (points.scales, 3), "token counts": (horizons, 3), "points": (len(points.loss), 6)})
     quantities = np.stack([points.params, points.tokens])
     fitted = VariableProjection(SumOfPowers(quantities=quantities, loss=points.loss, shared=(0, 1)))
-    weights = replicate_weights(points.units, draws, seed)
-    replicates = fitted.refit(Samples.weighted(weights))
+    replicates = fitted.refit(_samples(points, records, covariance, draws, seed))
     values = {name: float(column[0]) for name, column in _parameters(fitted.best).items()}
     drawn = _parameters(replicates)
-    estimates = _estimates(values, drawn, confidence=confidence, dof=_degrees(points))
+    estimates = _estimates(values, drawn, confidence=confidence, dof=_degrees(points, covariance))
     reasons = _weaknesses(points, fitted.best, replicates, estimates)
     return FittedLaw(
         name=NAME,
@@ -94,8 +105,24 @@ def _parameters(solutions: Solutions) -> dict[str, Floats]:
     return {"E": solutions.offset, "A": A, "B": B, "alpha": alpha, "beta": beta, "a": beta / (alpha + beta)}
 
 
-def _degrees(points: LossPoints) -> float:
-    """Units less the parameters that are learnt from differences between units."""
+def _samples(
+    points: LossPoints, records: Sequence[RunRecord], covariance: Floats | None, draws: int, seed: int
+) -> Samples:
+    """Resampled units, or the same points with errors drawn from the covariance of the records' log losses."""
+    if covariance is None:
+        return Samples.weighted(replicate_weights(points.units, draws, seed))
+    place = {(record.run_id, record.tokens): at for at, record in enumerate(records)}
+    order = np.array([place[unit, tokens] for unit, tokens in zip(points.units, points.tokens, strict=True)])
+    values, vectors = np.linalg.eigh(covariance[np.ix_(order, order)])
+    root = vectors * np.sqrt(np.clip(values, 0.0, None))
+    shifts = np.random.default_rng(seed).standard_normal((draws, order.size)) @ root.T
+    return Samples(weights=np.ones_like(shifts), shifts=shifts)
+
+
+def _degrees(points: LossPoints, covariance: Floats | None) -> float:
+    """Units less the parameters that are learnt from differences between units; points less all, if fitted."""
+    if covariance is not None:
+        return float(max(len(points.loss) - PARAMETERS, 1))
     curves = points.runs < len(points.loss)
     return float(max(points.runs - (BETWEEN_SCALES if curves else PARAMETERS), 1))
 

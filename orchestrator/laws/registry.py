@@ -195,11 +195,16 @@ def _fit_to_new_tokens(name: str, views: _Views, how: _How) -> FittedLaw:
 def _fit_to_envelope(name: str, views: _Views, how: _How) -> FittedLaw:
     """The law with what the envelope left out and, of fitted optima, the error of loss that all of them share."""
     seen = views.envelope
-    of_compute = partial(kaplan_c.fit, curves=views.curves)
-    law = (of_compute if name == kaplan_c.NAME else ENVELOPE_LAWS[name])(seen.records, **how)
+    knowing_more: Mapping[str, Fit] = {
+        kaplan_c.NAME: partial(kaplan_c.fit, curves=views.curves),
+        chinchilla.NAME: partial(chinchilla.fit, covariance=seen.covariance),
+    }
+    law = knowing_more.get(name, ENVELOPE_LAWS[name])(seen.records, **how)
     if seen.runs is not None:
         law = replace(law, runs_used=seen.runs, runs_excluded=(*seen.excluded, *law.runs_excluded))
-    return law if views.found is None else with_common_error(law, CommonError.of(views.found[1]))
+    if views.found is None or name == chinchilla.NAME:  # its replicates have the envelope's whole covariance
+        return law
+    return with_common_error(law, CommonError.of(views.found[1]))
 
 
 def _optima(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.laws.optimum import OptimumFit
 from orchestrator.laws.records import RunRecord
-from orchestrator.laws.result import Exclusion
+from orchestrator.laws.result import Exclusion, Floats
 from orchestrator.laws.selection import (
     SAME_COUNT,
     CellRuns,
@@ -29,12 +29,14 @@ SIZES = ("params", "tokens", "loss")
 class Envelope:
     """A point a cell, how many runs the cells have, and which had no place in them.
 
-    `runs` is None where the points are the records themselves, of which a law selects its own.
+    `runs` is None where the points are the records themselves, of which a law selects its own. `covariance`
+    is that of the log losses, in the order of the records; None where it is not known.
     """
 
     records: Sequence[RunRecord]
     runs: int | None = None
     excluded: tuple[Exclusion, ...] = ()
+    covariance: Floats | None = None
 
 
 def tuned_envelope(selection: Selection, optima: OptimumFit) -> Envelope:
@@ -47,7 +49,9 @@ def tuned_envelope(selection: Selection, optima: OptimumFit) -> Envelope:
     for cell, optimum in zip(optima.cells, optima.optima, strict=True):
         unit = f"scale {cell.scale}" if shared else f"scale {cell.scale}, {cell.tokens:.6g} tokens"
         records.append(envelope_record(cell, optimum.loss.value, unit=unit))
-    return Envelope(records=records, runs=optima.runs, excluded=selection.excluded)
+    floors = optima.surface.floor.size
+    covariance = optima.surface.covariance[:floors, :floors]
+    return Envelope(records=records, runs=optima.runs, excluded=selection.excluded, covariance=covariance)
 
 
 def untuned_envelope(records: Sequence[RunRecord]) -> Envelope:
