@@ -185,7 +185,7 @@ class SweepFile(_Section):
     replicates: Count = 1  # runs of the best settings, at the smallest and at the largest scale
     backtest: bool = True  # hold the largest scale out, and predict it before its first trial
     space: SpaceSection = SpaceSection()
-    sampler: Literal["law-guided", "tpe", "gp", "cmaes", "random", "grid"] = "tpe"
+    sampler: Literal["law-guided", "tpe", "gp", "cmaes", "random", "grid"] = "law-guided"
     target: TargetSection | None = None  # what the sweep is for; trials go where they tell most about it
     budget: BudgetSection = BudgetSection()
     stop: StopSection | None = None

@@ -16,8 +16,8 @@ from orchestrator.laws.predicted_settings import SettingDraws
 from orchestrator.laws.result import FittedLaw, Floats, Status
 from orchestrator.laws.surface_form import warp
 
-# Log losses above the best are not followed further than this: such a run has diverged.
-MOST_EXCESS = 20.0
+# No settings cost more log loss than this: a run that learns nothing has some three times the best loss. A guess.
+MOST_EXCESS = 1.0
 # Compute is not followed below this part of the target's, e^-60, in so many halvings of the interval.
 LEAST_LOG_PART, HALVINGS = -60.0, 45
 
