@@ -225,6 +225,7 @@ class SweepFile(_Section):
                 schedule=self.schedule,
                 seeds=self.replicates if scale in (scales[0], scales[-1]) else 1,
                 held_out=held_out and (scale is scales[-1] or scale in guided),
+                early=scale in guided,
             )
             for scale in scales
         ]

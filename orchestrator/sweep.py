@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 # The loop wakes this often even if nothing happens, to look for a request to pause. Seconds.
 _TICK_S = 0.5
+# Measured trials of each smaller scale that an early prediction needs: an optimum of three settings, and one to spare.
+EARLY_TRIALS = 6
 
 
 class Ending(StrEnum):
@@ -334,16 +336,23 @@ class Sweep:
     # Predictions of held-out searches
 
     def _forecast(self, forecasts: Forecasts) -> None:
-        """Once all smaller searches are over, have the held-out one predicted; write it down when it is."""
+        """Have held-out searches predicted from what the smaller scales measured; write it down when it is there."""
         for search in self.plan.searches:
             if search.held_out and predicted(self.ledger.history, search) is None:
+                below = list(self.plan.below(search))
                 # Replicates fill slots meanwhile, and come too late to count.
-                known = [trial for other in self.plan.below(search) for trial in self._searched(other)]
-                over = all(self._over_for(other) for other in self.plan.below(search))
-                if known and over and all(trial.state.ended for trial in known):
+                known = [trial for other in below for trial in self._searched(other) if trial.state.ended]
+                if known and all(self._tells_enough(other, early=search.early) for other in below):
                     forecasts.ask(search, known)
         for event in list(forecasts.arrived(self.ledger.history)):
             self._record(event)
+
+    def _tells_enough(self, search: Search, *, early: bool) -> bool:
+        """Whether a prediction for a larger scale need not wait for the search any longer."""
+        searched = self._searched(search)
+        if early and sum(trial.state.measured for trial in searched) >= EARLY_TRIALS:
+            return True
+        return self._over_for(search) and all(trial.state.ended for trial in searched)
 
     # Small things
 

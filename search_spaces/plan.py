@@ -62,7 +62,8 @@ class Search:
     """One searched cell. Shorter cells of its scale are read from its curves where `serves` has them.
 
     `trials` are proposed by the sampler; then the best settings are trained until there are `seeds`
-    runs of them. A `held_out` search starts after its prediction was written down.
+    runs of them. A `held_out` search starts after its prediction was written down, which waits for all trials of
+    smaller scales, or, if `early`, for some in each: then no slot idles meanwhile.
     """
 
     cell: Cell
@@ -71,6 +72,7 @@ class Search:
     trials: int
     seeds: int = 1
     held_out: bool = False
+    early: bool = False
 
     @property
     def name(self) -> str:
@@ -195,6 +197,7 @@ def plan_searches(
     schedule: Schedule,
     seeds: int = 1,
     held_out: bool = False,
+    early: bool = False,
 ) -> tuple[Search, ...]:
     """The searches of one scale: one at the longest horizon if shorter ones are points of its runs.
 
@@ -219,7 +222,7 @@ def plan_searches(
     cells = tuple(Cell(scale=scale, tokens=tokens) for tokens in horizons)
     groups = [cells] if schedule.serves_shorter else [(cell,) for cell in cells]
     return tuple(
-        Search(cell=group[-1], serves=group, space=space, trials=trials, seeds=seeds, held_out=held_out)
+        Search(cell=group[-1], serves=group, space=space, trials=trials, seeds=seeds, held_out=held_out, early=early)
         for group in groups
     )
 

@@ -88,13 +88,14 @@ def _beta2(found: Mapping[str, SettingDraws]) -> dict[str, SettingDraws]:
     """Beta2 for the predicted batch, from its half-life, or from 1 - beta2."""
     half_life, batch, remainder = (found.get(name) for name in ("beta2_half_life", "batch_tokens", "one_minus_beta2"))
     if half_life is not None and batch is not None:
-        return {
-            "beta2": SettingDraws(
-                value=2 ** (-batch.value / half_life.value),
-                mean=2 ** (-batch.mean / half_life.mean),
-                single=2 ** (-batch.mean / half_life.single),
-            )
-        }
+        with np.errstate(over="ignore"):  # a batch of infinitely many half-lives remembers nothing: beta2 is 0
+            return {
+                "beta2": SettingDraws(
+                    value=2 ** (-batch.value / half_life.value),
+                    mean=2 ** (-batch.mean / half_life.mean),
+                    single=2 ** (-batch.mean / half_life.single),
+                )
+            }
     if remainder is None:
         return {}
     columns = {name: 1 - np.minimum(getattr(remainder, name), 1.0) for name in ("value", "mean", "single")}

@@ -181,7 +181,8 @@ def test_ready_sweeps_load_and_plan(name: str) -> None:
     assert sweep.name == name
     plan = sweep.plan()
     assert plan.searches[-1].held_out
-    assert not any(search.held_out for search in plan.searches[:-1])
+    assert [search.held_out for search in plan.searches] == [place >= 3 for place in range(len(plan.searches))]
+    assert not any(s.held_out for s in config.load(name, ["sampler=tpe"]).plan().searches[:-1])
     assert plan.searches[0].seeds == plan.searches[-1].seeds == 3
 
 
