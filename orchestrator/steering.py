@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from orchestrator.goal import Goal
 from orchestrator.laws.coordinates import half_life_steps
-from orchestrator.laws.outlook import Outlook, Worth, outlook
 from orchestrator.laws.records import RunRecord
 from orchestrator.laws.result import Floats
 from orchestrator.trial import Trial, TrialState
 from search_spaces.axis import Fixed
 from search_spaces.plan import Search, SweepPlan
 from search_spaces.space import SearchSpace
+
+if TYPE_CHECKING:
+    from orchestrator.laws.outlook import Outlook, Worth
 
 SECONDS_PER_HOUR = 3600.0
 LEAST_BETA2 = 0.01  # an axis of beta2 may begin at zero, whose half-life has no logarithm
@@ -87,6 +90,8 @@ class Steering:
         return self._outlook
 
     def _look(self, trials: Sequence[Trial], target: tuple[float, float]) -> Outlook | None:
+        from orchestrator.laws.outlook import outlook  # scipy takes long to import, and most commands need none of it
+
         space = self._plan.searches[0].space
         return outlook(
             [self._record(trial) for trial in trials if trial.state is TrialState.COMPLETED],

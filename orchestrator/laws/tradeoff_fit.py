@@ -20,6 +20,7 @@ HUBER_WIDTH = 4.0
 # The threshold is taken anew so often: curves that are far off inflate it at first. A guess.
 RESCALINGS = 4
 NORMAL_MAD = 1.4826  # standard deviations in a median absolute deviation of normal errors
+MOST_SHARE = 1 - 1e-12
 LEAST_SCALE = 1e-7  # of log loss: exact data must not divide by zero
 # B_crit at the middle level is sought this far beyond the batch sizes tried, in logs: a factor of 1,000.
 REACH = float(np.log(1000.0))
@@ -76,7 +77,8 @@ class TradeoffFit:
         own = self.refit(self._member.T)
         log_loss = self._group_means(readings.log_loss)
         log_critical = own[:, 0] - own[:, 1] * (log_loss - self.middle)
-        part = _share(log_critical[readings.group] - readings.log_batch)
+        # A batch without end beside the critical one still takes some steps: the logarithm below stays finite.
+        part = np.minimum(_share(log_critical[readings.group] - readings.log_batch), MOST_SHARE)
         return LevelFit(
             log_loss=log_loss,
             log_critical=log_critical,
