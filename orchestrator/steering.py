@@ -10,8 +10,8 @@ import numpy as np
 
 from orchestrator.goal import Goal
 from orchestrator.laws.coordinates import half_life_steps
-from orchestrator.laws.records import RunRecord
 from orchestrator.laws.result import Floats
+from orchestrator.search_records import LEAST_BETA2, search_record
 from orchestrator.trial import Trial, TrialState
 from search_spaces.axis import Fixed
 from search_spaces.plan import Search, SweepPlan
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from orchestrator.laws.outlook import Outlook, Worth
 
 SECONDS_PER_HOUR = 3600.0
-LEAST_BETA2 = 0.01  # an axis of beta2 may begin at zero, whose half-life has no logarithm
 
 
 class Steering:
@@ -94,7 +93,11 @@ class Steering:
 
         space = self._plan.searches[0].space
         return outlook(
-            [self._record(trial) for trial in trials if trial.state is TrialState.COMPLETED],
+            [
+                search_record(t, self._plan.search_of(t.scale, t.tokens))
+                for t in trials
+                if t.state is TrialState.COMPLETED
+            ],
             _settings(space),
             planned=[_size(search) for search in self._plan.searches],
             bounds=_bounds(self._plan.searches[0]),
@@ -103,19 +106,6 @@ class Steering:
 
     def _worth(self, known: Outlook, search: Search) -> Worth:
         return known.worth[self._plan.searches.index(search)]
-
-    def _record(self, trial: Trial) -> RunRecord:
-        search = self._plan.search_of(trial.scale, trial.tokens)
-        params, tokens = _size(search)
-        return RunRecord(
-            run_id=trial.key,
-            params=params,
-            tokens=tokens,
-            loss=trial.loss,
-            learning_rate=trial.settings.learning_rate,
-            batch_tokens=trial.settings.batch_size * search.cell.scale.sequence_length,
-            beta2=max(trial.settings.beta2, LEAST_BETA2),
-        )
 
 
 def _size(search: Search) -> tuple[float, float]:

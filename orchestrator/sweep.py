@@ -93,7 +93,8 @@ class Sweep:
     _not_before: dict[str, float] = field(default_factory=dict, init=False)
     _errors: Counter[str] = field(default_factory=Counter, init=False)
     _ending: Ending | None = field(default=None, init=False)
-    _message: str = field(default="", init=False)
+    _message: str = field(default="", init=False)  # why it is left
+    _enough: str = field(default="", init=False)  # why nothing more is proposed; empty while something may be
 
     def run(self) -> Ending:
         """Go on until the plan is done, or somebody asks to leave."""
@@ -110,7 +111,7 @@ class Sweep:
                 self.progress()
         ending = self._ending or Ending.DONE
         if ending is not Ending.PAUSED:
-            self._record(Closed(time=time.time(), how=ending.value, message=self._message))
+            self._record(Closed(time=time.time(), how=ending.value, message=self._message or self._enough))
         return ending
 
     @property
@@ -132,7 +133,7 @@ class Sweep:
             return False
         if self._ending is not None:
             return True
-        return not (self._unfinished() or (not self._message and any(map(self._unproposed, self.plan.searches))))
+        return not (self._unfinished() or (not self._enough and any(map(self._unproposed, self.plan.searches))))
 
     def _obey(self) -> None:
         if self._ending is None:
@@ -158,7 +159,7 @@ class Sweep:
         for trial in self._unfinished():
             if self._not_before.get(trial.key, 0.0) <= now and self._has_room(self._search(trial)):
                 return trial
-        if self._message:
+        if self._enough:
             return None
         for wanted, propose in ((self._wants_trial, self._propose), (self._wants_replicate, self._replicate)):
             for search in self.steering.order([each for each in self.plan.searches if wanted(each)], self._all):
@@ -184,7 +185,7 @@ class Sweep:
             if why:
                 cell = search.cell
                 self._record(Settled(time=time.time(), scale=cell.scale.name, tokens=cell.tokens, why=why))
-        self._message = self.steering.enough(self._all)
+        self._enough = self.steering.enough(self._all)
 
     def _over_for(self, search: Search) -> bool:
         """Whether the search gets no further proposals: it has had all of them, or it is settled."""

@@ -26,11 +26,23 @@ def left_out_weights(units: npt.NDArray[np.int64], count: int) -> Floats:
     return weights
 
 
+def jackknife_covariance(left_out: Floats) -> Floats:
+    """The covariance (p, p) of the estimate, from the fits (groups, p)."""
+    moves = _moves(left_out)
+    covariance: Floats = moves.T @ moves
+    return covariance
+
+
 def jackknife_draws(best: Floats, left_out: Floats, *, dof: float, draws: int, seed: int) -> Floats:
     """Draws (draws, p) around `best` (p,) from the fits (groups, p), with Student's t of `dof`."""
-    groups = len(left_out)
-    rng = np.random.default_rng(seed)
-    moves = np.sqrt((groups - 1) / groups) * (left_out - left_out.mean(axis=0))
+    rng, moves = np.random.default_rng(seed), _moves(left_out)
     spread = np.sqrt(dof / rng.chisquare(dof, size=(draws, 1)))
-    drawn: Floats = best + spread * (rng.standard_normal((draws, groups)) @ moves)
+    drawn: Floats = best + spread * (rng.standard_normal((draws, len(moves))) @ moves)
     return drawn
+
+
+def _moves(left_out: Floats) -> Floats:
+    """Deviations (groups, p) whose squares sum to the jackknife's covariance."""
+    groups = len(left_out)
+    moves: Floats = np.sqrt((groups - 1) / groups) * (left_out - left_out.mean(axis=0))
+    return moves

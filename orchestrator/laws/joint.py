@@ -52,8 +52,7 @@ def fit_with_optima(selection: Selection, optima: OptimumFit, *, confidence: flo
     units = np.unique(data.unit).size
     need(NAME, {"scales, or token counts of one": (units, LEAST_POINTS)})
     best, tried = choose(data, [_terms(data, number) for number in range(len(data.settings))])
-    rng = np.random.default_rng(seed)
-    named = name_parameters(data, best.fit, best.jackknife, confidence=confidence, draws=draws, rng=rng)
+    named = name_parameters(data, best.fit, best.jackknife, confidence=confidence, draws=draws, seed=seed)
     constants = _constants(data, best)
     estimates = {name: found for each in named for name, found in each.estimates().items()}
     samples = {name: found for each in named for name, found in each.samples().items()}

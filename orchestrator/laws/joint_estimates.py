@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from orchestrator.laws.jackknife import jackknife_covariance, jackknife_draws
 from orchestrator.laws.joint_fit import JointData, JointFit
 from orchestrator.laws.joint_form import LOSS_PARAMETERS
 from orchestrator.laws.result import Estimate, Floats
@@ -53,7 +54,7 @@ class Named:
 
 
 def name_parameters(
-    data: JointData, fit: JointFit, without: Floats, *, confidence: float, draws: int, rng: np.random.Generator
+    data: JointData, fit: JointFit, without: Floats, *, confidence: float, draws: int, seed: int
 ) -> tuple[Named, ...]:
     """The laws' parameters, and the loss law's where m is one.
 
@@ -62,13 +63,9 @@ def name_parameters(
     than coefficients of the longest law.
     """
     units = len(without)
-    away = without - without.mean(axis=0)
-    covariance = (units - 1) / units * away.T @ away
     dof = float(max(units - 1 - max(len(terms) for terms in fit.form.terms), 1))
-    values, vectors = np.linalg.eigh(covariance)
-    root = vectors * np.sqrt(np.clip(values, 0.0, None))
-    widening = np.sqrt(dof / rng.chisquare(dof, size=draws))
-    scattered = fit.shared + (rng.standard_normal((draws, fit.shared.size)) @ root.T) * widening[:, None]
+    covariance = jackknife_covariance(without)
+    scattered = jackknife_draws(fit.shared, without, dof=dof, draws=draws, seed=seed)
     quantile = float(stats.t.ppf((1 + confidence) / 2, dof))
 
     def named(names: Sequence[str], positive: Sequence[bool], rows: Floats) -> Named:

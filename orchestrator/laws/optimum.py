@@ -28,8 +28,9 @@ from search_spaces.errors import FitError
 # surfaces are curved beyond 5-10 %); the best runs always stay, so many times the cell's parameters.
 WINDOW = 0.05
 WINDOW_RUNS = 3
-# A setting is fitted where half of the cells tried at least so many of its values.
-DISTINCT_VALUES = 3
+# A setting is fitted where half of the cells tried at least so many of its values, and one of them so many: its
+# curvature, which all share, is known from there, and elsewhere what it costs is not taken for noise.
+DISTINCT_VALUES, DISTINCT_SOMEWHERE = 2, 3
 # A setting that explains less than this many times what chance does is flat: the loss may as well not
 # depend on it. Planted sweeps of 6 scales and 16 runs: 0.7 to 2.7 where it does not, 5 and more where it
 # does; twice that by chance where readings of one run share their error.
@@ -146,7 +147,8 @@ def fit_optima(cells: Sequence[CellRuns], *, confidence: float, seed: int = 0) -
         flat.append(worst)
         settings = tuple(name for name in settings if name != worst)
     words = f"{', '.join(flat)} made no difference" if flat else "no setting was varied"
-    raise FitError(f"there is no optimum to fit: {words} (at least {DISTINCT_VALUES} values a cell are needed)")
+    wanted = f"{DISTINCT_VALUES} values or more in each cell, {DISTINCT_SOMEWHERE} in some"
+    raise FitError(f"there is no optimum to fit: {words} (needed are {wanted})")
 
 
 def _with_enough_runs(cells: Sequence[CellRuns], settings: tuple[str, ...]) -> tuple[CellRuns, ...]:
@@ -164,7 +166,7 @@ def _with_enough_runs(cells: Sequence[CellRuns], settings: tuple[str, ...]) -> t
 def _varied(cells: Sequence[CellRuns]) -> tuple[str, ...]:
     def often(setting: str) -> bool:
         counts = [len({getattr(run, setting) for run in cell.runs} - {None}) for cell in cells]
-        return bool(counts) and float(np.median(counts)) >= DISTINCT_VALUES
+        return bool(counts) and float(np.median(counts)) >= DISTINCT_VALUES and max(counts) >= DISTINCT_SOMEWHERE
 
     return tuple(setting for setting in SETTINGS if often(setting))
 

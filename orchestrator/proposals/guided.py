@@ -11,12 +11,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from orchestrator.laws.records import RunRecord
 from orchestrator.proposals.law_guided import REASON, LawGuidedSampler
+from orchestrator.search_records import LEAST_BETA2, search_record
 from orchestrator.trial import Proposal, Reason, Trial
 from search_spaces.axis import Fixed
 from search_spaces.plan import Search
 from search_spaces.space import SearchSpace
-
-LEAST_BETA2 = 0.01  # an axis of beta2 may begin at zero, whose half-life has no logarithm
 
 
 class GuidedSearches:
@@ -50,7 +49,9 @@ class GuidedSearches:
 
     def _sampler(self, search: Search) -> LawGuidedSampler:
         def history() -> Iterator[RunRecord]:
-            return (_record(trial, other) for other, trial in self._measured.values() if other.name != search.name)
+            return (
+                search_record(trial, other) for other, trial in self._measured.values() if other.name != search.name
+            )
 
         cell = search.cell
         return LawGuidedSampler(params=cell.scale.params, tokens=cell.tokens, history=history, seed=self._seed)
@@ -78,31 +79,10 @@ def _widened(search: Search, history: Iterable[Trial]) -> SearchSpace:
     return SearchSpace(**{**search.space.axes(), **wide})
 
 
-def _raw(trial: Trial, search: Search) -> dict[str, float]:
-    settings = trial.settings
-    return {
-        "learning_rate": settings.learning_rate,
-        "batch_tokens": settings.batch_size * search.cell.scale.sequence_length,
-        "beta2": settings.beta2,
-    }
-
-
-def _record(trial: Trial, search: Search) -> RunRecord:
-    raw = _raw(trial, search)
-    return RunRecord(
-        run_id=trial.key,
-        params=float(search.cell.scale.params),
-        tokens=float(search.cell.tokens),
-        loss=trial.loss,
-        learning_rate=raw["learning_rate"],
-        batch_tokens=raw["batch_tokens"],
-        beta2=max(raw["beta2"], LEAST_BETA2),
-    )
-
-
 def _frozen(trial: Trial, search: Search, asked_for: Mapping[str, BaseDistribution]) -> FrozenTrial:
     """A measured trial, infinity where it diverged, or one still to come; its settings moved into the space."""
-    params = {name: _inside(asked_for[name], value) for name, value in _raw(trial, search).items() if name in asked_for}
+    record = search_record(trial, search)
+    params = {name: _inside(distribution, getattr(record, name)) for name, distribution in asked_for.items()}
     return create_trial(
         state=TrialState.COMPLETE if trial.state.measured else TrialState.RUNNING,
         value=(trial.loss or math.inf) if trial.state.measured else None,

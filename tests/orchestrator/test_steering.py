@@ -77,7 +77,7 @@ def test_every_scale_from_the_fourth_on_is_predicted_before_its_first_trial(guid
     assert min(trial.proposed_at for trial in of_scale) >= predicted.time
 
 
-def test_a_prediction_does_not_wait_for_the_last_trial_of_the_smaller_scales():
+def test_only_guided_searches_are_predicted_early():
     guided = tiny.sweep(**GUIDED).plan().searches
     assert [search.early for search in guided] == [False, False, False, True]
     waiting = tiny.sweep(sampler="tpe").plan().searches

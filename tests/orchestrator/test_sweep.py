@@ -1,77 +1,27 @@
-"""The loop on fakes: in what order, what becomes of failures, and that a restart is nothing special."""
+"""The loop on fakes: in what order, and what becomes of failures."""
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny
-from fakes import FakePool, FakeProposer, FakeTracker, completed, diverged, failed, points_of
+from fakes import FakePool, FakeProposer, completed, diverged, failed
+from rig import Rig, centre, one_search
 
 from orchestrator.curves import read_curve
 from orchestrator.forecasts import Forecast
-from orchestrator.goal import Goal
-from orchestrator.ledger import Closed, Ended, Ledger, Predicted, Proposed, Started, read
+from orchestrator.ledger import Closed, Ended, Started
 from orchestrator.ports import Assignment, AttemptEnded, Outcome, PointsArrived, PoolEvent, Resources
-from orchestrator.steering import Steering
-from orchestrator.sweep import Ending, Ports, Requests, Sweep, best_trial
+from orchestrator.sweep import Ending, Requests, best_trial
 from orchestrator.trial import Proposal, Reason, Trial, TrialState
-from search_spaces.errors import FitError
-from search_spaces.plan import Search, SweepPlan
+from search_spaces.plan import Search
 from search_spaces.space import HyperParameters
 from trainers.api import Cause, CurvePoint, TrialResult
-
-
-def centre(search: Search, trials: tuple[Trial, ...]) -> Forecast:
-    """Laws that always say the middle of the space."""
-    return Forecast(settings=search.space.centre, runs_used=len(trials), prediction={"loss": {"value": 3.0}})
-
-
-@dataclass
-class Rig:
-    """A sweep on fakes; `run` may be called again, as a new driver on the same folder."""
-
-    folder: Path
-    plan: SweepPlan = field(default_factory=lambda: tiny.sweep().plan())
-    pool: FakePool = field(default_factory=FakePool)
-    proposer: FakeProposer = field(default_factory=FakeProposer)
-    tracker: FakeTracker = field(default_factory=FakeTracker)
-    forecast: Callable[[Search, tuple[Trial, ...]], Forecast] = centre
-    requests: Requests = field(default_factory=Requests)
-    resources: Callable[[str], Resources] = lambda _: Resources()
-    goal: Goal = field(default_factory=Goal)
-
-    def run(self) -> Ending:
-        with Ledger.open(self.folder) as ledger:
-            return Sweep(
-                plan=self.plan,
-                folder=self.folder,
-                ledger=ledger,
-                ports=Ports(proposer=self.proposer, pool=self.pool, tracker=self.tracker, forecast=self.forecast),
-                trainer_version="fake",
-                resources=self.resources,
-                steering=Steering(plan=self.plan, goal=self.goal),
-                requests=self.requests,
-            ).run()
-
-    @property
-    def trials(self) -> list[Trial]:
-        return list(read(self.folder).trials.values())
-
-    def of(self, kind):
-        return read(self.folder).of(kind)
-
-
-def one_search(folder: Path, trials: int = 3, **changes) -> Rig:
-    """A sweep of one scale."""
-    sweep = tiny.sweep(scales=1, trials=trials, replicates=changes.pop("replicates", 1))
-    return Rig(folder, plan=sweep.plan(), **changes)
-
 
 # The order of things
 
@@ -136,47 +86,6 @@ def test_replicates_fill_the_gap_before_the_held_out_search(tmp_path: Path) -> N
     assert rig.run() is Ending.DONE
     order = [(trial.scale, trial.reason) for trial in rig.trials]
     assert order.index(("s1", Reason.REPLICATE)) < order.index(("s4", Reason.PREDICTED))
-
-
-# The held-out search
-
-
-def test_a_held_out_search_waits_for_its_forecast(tmp_path: Path) -> None:
-    asked: list[tuple[str, tuple[Trial, ...]]] = []
-
-    def forecast(search: Search, trials: tuple[Trial, ...]) -> Forecast:
-        asked.append((search.cell.scale.name, trials))
-        return centre(search, trials)
-
-    rig = Rig(tmp_path, forecast=forecast)
-    rig.run()
-    ((scale, known),) = asked
-    assert scale == "s4"
-    assert Counter(trial.scale for trial in known) == {"s1": 3, "s2": 3, "s3": 3}
-    assert all(trial.state.ended and trial.reason is not Reason.REPLICATE for trial in known)
-    events = read(tmp_path).events
-    (written,) = [number for number, event in enumerate(events) if isinstance(event, Predicted)]
-    first = next(n for n, event in enumerate(events) if isinstance(event, Proposed) and event.scale == "s4")
-    assert written < first
-    prediction = events[written]
-    assert (prediction.scale, prediction.runs_used) == ("s4", 9)
-    middle = rig.plan.searches[-1].space.centre
-    mine = [trial for trial in rig.trials if trial.scale == "s4"]
-    assert (mine[0].settings, mine[0].reason) == (middle, Reason.PREDICTED)
-    assert HyperParameters(**prediction.prediction["settings"]) == middle
-    assert [trial.reason for trial in mine[1:3]] == [Reason.SAMPLER] * 2
-
-
-def test_laws_that_cannot_be_fitted_hold_nothing_up(tmp_path: Path) -> None:
-    def cannot(search: Search, trials: tuple[Trial, ...]) -> Forecast:
-        raise FitError("all optima lie on an edge")
-
-    rig = Rig(tmp_path, forecast=cannot)
-    assert rig.run() is Ending.DONE
-    (written,) = rig.of(Predicted)
-    assert written.prediction == {"failed": "all optima lie on an edge"}
-    assert not any(trial.reason is Reason.PREDICTED for trial in rig.trials)
-    assert len(rig.trials) == rig.plan.trials
 
 
 def test_no_room_is_asked_for_a_search_that_has_nothing_to_start(tmp_path: Path) -> None:
@@ -374,129 +283,3 @@ def test_a_stopped_sweep_is_closed(tmp_path: Path) -> None:
     assert [closed.how for closed in rig.of(Closed)] == ["stopped"]
     assert not rig.pool.running
     assert len(rig.trials) < rig.plan.trials
-
-
-# Restart
-
-
-class Killed(BaseException):
-    """The driver died here."""
-
-
-def outcome(folder: Path) -> dict[str, tuple[object, ...]]:
-    """Of each trial all that must not depend on restarts."""
-    return {
-        trial.key: (
-            trial.scale,
-            trial.settings,
-            trial.seed,
-            trial.reason,
-            trial.state,
-            trial.loss,
-            tuple((point.tokens, point.loss) for point in read_curve(folder, trial.key)),
-        )
-        for trial in read(folder).trials.values()
-    }
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    assert small(folder).run() is Ending.DONE
-    return folder
-
-
-def small(folder: Path) -> Rig:
-    """Everything there is: four scales, the largest held out, replicates, and diverged trials."""
-
-    def ending(assignment: Assignment) -> Sequence[PoolEvent]:
-        return (diverged if assignment.spec.settings.learning_rate > 0.5 else completed)(assignment)
-
-    return Rig(folder, plan=tiny.sweep(trials=2, replicates=2).plan(), pool=FakePool(ending=ending))
-
-
-def test_a_restart_at_every_event_gives_the_same_sweep(undisturbed: Path, tmp_path: Path) -> None:
-    lines = (undisturbed / "ledger.jsonl").read_bytes().splitlines(keepends=True)
-    expected = outcome(undisturbed)
-    assert {state for _, _, _, _, state, *_ in expected.values()} == {TrialState.COMPLETED, TrialState.DIVERGED}
-    for cut in range(len(lines)):
-        folder = tmp_path / f"cut-{cut}"
-        folder.mkdir()
-        (folder / "ledger.jsonl").write_bytes(b"".join(lines[:cut]))
-        before = read(folder)
-        for trial in before.trials.values():  # curves are written before the end of a trial is
-            write_curve_of(undisturbed, folder, trial)
-        rig = small(folder)
-        assert rig.run() is Ending.DONE
-        assert outcome(folder) == expected
-        ends = Counter(event.key for event in rig.of(Ended) if event.state.ended)
-        assert ends == Counter(expected.keys())
-        done = {trial.key for trial in before.trials.values() if trial.state.ended}
-        assert done.isdisjoint(assignment.spec.key for assignment in rig.pool.submitted)
-        assert {trial.key for trial in rig.proposer.restored} == set(before.trials)
-
-
-def write_curve_of(source: Path, target: Path, trial: Trial) -> None:
-    path = source / "trials" / trial.key / "curve.jsonl"
-    if trial.state.ended:
-        copy = target / "trials" / trial.key / "curve.jsonl"
-        copy.parent.mkdir(parents=True)
-        copy.write_bytes(path.read_bytes())
-
-
-@pytest.mark.parametrize("slots", [1, 3])
-def test_a_driver_killed_again_and_again_comes_to_the_same_end(undisturbed: Path, tmp_path: Path, slots: int) -> None:
-    class Mortal(FakePool):
-        """Kills its driver after a few waits, with attempts running."""
-
-        def wait(self, timeout_s: float) -> Sequence[PoolEvent]:
-            self.waits = getattr(self, "waits", 0) + 1
-            if self.waits > 2 and self.running:
-                raise Killed
-            return super().wait(timeout_s)
-
-    lives = 0
-    while True:
-        lives += 1
-        rig = small(tmp_path)
-        rig.pool = Mortal(slots=slots, ending=rig.pool.ending)
-        try:
-            assert rig.run() is Ending.DONE
-            break
-        except Killed:
-            assert lives < 50
-    assert lives > 3
-    assert outcome(tmp_path) == outcome(undisturbed)
-    starts = [(event.key, event.attempt) for event in rig.of(Started)]
-    assert len(set(starts)) == len(starts)
-    for key in outcome(tmp_path):
-        attempts = [attempt for started, attempt in starts if started == key]
-        assert attempts == list(range(1, len(attempts) + 1))
-
-
-def test_the_record_is_written_before_a_worker_hears_of_it(tmp_path: Path) -> None:
-    class Witness(FakePool):
-        def submit(self, assignment: Assignment) -> str:
-            last = json.loads((tmp_path / "ledger.jsonl").read_text().splitlines()[-1])
-            assert (last["event"], last["key"], last["attempt"]) == (
-                "started",
-                assignment.spec.key,
-                assignment.attempt,
-            )
-            return super().submit(assignment)
-
-    rig = one_search(tmp_path, pool=Witness())
-    assert rig.run() is Ending.DONE
-    assert len(rig.pool.submitted) == 3
-
-
-def test_points_are_on_disk_before_they_are_shown(tmp_path: Path) -> None:
-    class Witness(FakeTracker):
-        def points(self, key: str, points: Sequence[CurvePoint]) -> None:
-            assert set(points) <= set(read_curve(tmp_path, key))
-            super().points(key, points)
-
-    rig = one_search(tmp_path, tracker=Witness())
-    assert rig.run() is Ending.DONE
-    for assignment in rig.pool.submitted:
-        assert read_curve(tmp_path, assignment.spec.key) == points_of(assignment)

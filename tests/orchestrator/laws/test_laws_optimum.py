@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -84,3 +85,23 @@ def test_too_few_runs_are_said_with_numbers(sweep, truth):
 
 def cell_optimum(planted, run):
     return planted.optimum(run.params, run.tokens)[0]
+
+
+def test_what_two_values_of_a_setting_cost_is_not_taken_for_noise(sweep, truth):
+    """A search presses the batch against the low end of its space: other cells have two values of it left."""
+    planted = truth(noise=0.001)
+    pressed = []
+    for run in sweep(0, planted, trials=16, shared=False, ratios=(20.0,)):
+        place = planted.optimum(run.params, run.tokens)
+        if run.params < 1e6:
+            pressed.append(run)
+            continue
+        batch = math.exp(place[1]) * (2 if int(run.run_id.rsplit("-", 1)[1]) % 2 else 8)
+        settings = np.log([run.learning_rate, batch, -math.log(2) / math.log(run.beta2)])
+        loss = planted.floor(run.params, run.tokens) * math.exp(planted.excess(settings - place))
+        pressed.append(replace(run, batch_tokens=batch, loss=loss))
+    _, found = find_optima(pressed)
+    assert found.settings[:2] == ("learning_rate", "batch_tokens")
+    rates = [optimum.settings["learning_rate"].value for optimum in found.optima]
+    expected = [math.exp(planted.optimum(cell.params, cell.tokens)[0]) for cell in found.cells]
+    assert np.abs(np.log(np.array(rates) / expected)).max() < 0.25
