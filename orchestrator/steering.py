@@ -35,10 +35,13 @@ class Steering:
         self._outlook: Outlook | None = None
 
     def order(self, searches: Sequence[Search], trials: Sequence[Trial]) -> list[Search]:
-        """The searches, the one first whose next trial is worth most per FLOP."""
+        """The searches, the one first whose next trial is worth most per FLOP.
+
+        Without a target the smallest scale first, and of a scale the longest trials, which would end last.
+        """
         known = self.known(trials)
         if known is None:
-            return list(searches)
+            return sorted(searches, key=lambda search: (search.cell.scale.params, -search.cell.tokens))
         running = [trial for trial in trials if not trial.state.ended]
 
         def worth(search: Search) -> float:
@@ -99,7 +102,7 @@ class Steering:
                 if t.state is TrialState.COMPLETED
             ],
             _settings(space),
-            planned=[_size(search) for search in self._plan.searches],
+            planned=[_sizes(search) for search in self._plan.searches],
             bounds=_bounds(self._plan.searches[0]),
             target=target,
         )
@@ -108,8 +111,9 @@ class Steering:
         return known.worth[self._plan.searches.index(search)]
 
 
-def _size(search: Search) -> tuple[float, float]:
-    return float(search.cell.scale.params), float(search.cell.tokens)
+def _sizes(search: Search) -> list[tuple[float, float]]:
+    """Of the cells that the search's runs serve; the searched one is the longest, and the last."""
+    return [(float(cell.scale.params), float(cell.tokens)) for cell in search.serves]
 
 
 def _settings(space: SearchSpace) -> tuple[str, ...]:

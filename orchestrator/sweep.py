@@ -172,7 +172,9 @@ class Sweep:
         return self.ports.pool.has_room(self.resources(search.cell.scale.name))
 
     def _unfinished(self) -> list[Trial]:
-        return [t for t in self.trials.values() if not t.state.ended and t.key not in self._active]
+        """Trials to start again, the longest first: the last to end decides when the sweep does."""
+        waiting = [t for t in self.trials.values() if not t.state.ended and t.key not in self._active]
+        return sorted(waiting, key=lambda trial: self._search(trial).cell.flops(), reverse=True)
 
     @property
     def _all(self) -> list[Trial]:

@@ -7,7 +7,7 @@ much it lowers the target's expected regret and the variance of its log loss, as
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,23 +65,26 @@ def outlook(
     records: Sequence[RunRecord],
     settings: Sequence[str],
     *,
-    planned: Sequence[tuple[float, float]],
+    planned: Sequence[Sequence[tuple[float, float]]],
     bounds: tuple[Floats, Floats],
     target: tuple[float, float],
 ) -> Outlook | None:
     """The outlook on a target (params, tokens); None until a cell has as many runs as a surface has parameters.
 
-    `planned` are the cells' sizes, measured or not, and `bounds` the ends of their spaces in coordinates.
+    `planned` has for each search, begun or not, the sizes of the cells that its runs serve, the searched one
+    last; `bounds` are the ends of the spaces in coordinates.
     """
     cells = guiding_cells(records, settings)
     if max((len(cell.runs) for cell in cells), default=0) < len(settings) + 2:
         return None
     measured = [(cell.params, cell.tokens) for cell in cells]
-    new = [size for size in planned if not any(_same(size, other) for other in measured)]
+    searched = [sizes[-1] for sizes in planned]
+    new = [size for size in searched if not any(_same(size, other) for other in measured)]
     hierarchy = Hierarchy(cells, settings, [*new, target])
     runs = [len(cell.runs) for cell in cells] + [0] * (len(new) + 1)
-    view = _View(hierarchy, hierarchy.fit(), runs)
-    places = [next(at for at, other in enumerate(hierarchy.sizes) if _same(size, other)) for size in planned]
+    places = [next(at for at, other in enumerate(hierarchy.sizes) if _same(size, other)) for size in searched]
+    served = {at: sizes for at, sizes in zip(places, planned, strict=True)}
+    view = _View(hierarchy, hierarchy.fit(), runs, served)
     return Outlook(
         expected_regret=view.regret,
         loss_stderr=float(np.sqrt(view.loss_variance())),
@@ -96,13 +99,22 @@ def _same(first: tuple[float, float], second: tuple[float, float]) -> bool:
 class _View:
     """A fitted hierarchy whose last cell is the target."""
 
-    def __init__(self, hierarchy: Hierarchy, fitted: Fitted, runs: Sequence[int]) -> None:
+    def __init__(
+        self,
+        hierarchy: Hierarchy,
+        fitted: Fitted,
+        runs: Sequence[int],
+        served: Mapping[int, Sequence[tuple[float, float]]],
+    ) -> None:
+        """`served`: the sizes that a cell's runs are also measured at, by the cell's place in the hierarchy."""
         self._hierarchy, self._fitted, self._runs = hierarchy, fitted, runs
         self._covariance: Floats = np.asarray(np.linalg.inv(fitted.precision))
         self._target = hierarchy.centre_rows(len(hierarchy.sizes) - 1)[1:]
         self.regret = self._expected(self._target, self._covariance)
-        logs = np.log(hierarchy.sizes)
-        self._slopes = _loss_slopes(logs, logs[:-1].mean(axis=0))
+        middle = np.log(hierarchy.sizes[:-1]).mean(axis=0)
+        cells = range(len(hierarchy.sizes) - 1)
+        self._slopes = [_loss_slopes(served.get(at, [hierarchy.sizes[at]]), middle) for at in cells]
+        self._target_slopes = _loss_slopes([hierarchy.sizes[-1]], middle)[0]
 
     def worth(self, cell: int, low: Floats, high: Floats) -> Worth:
         """Of a run at the most telling place; of a cell's first runs, which tell together, of each its part."""
@@ -125,14 +137,15 @@ class _View:
 
     def loss_variance(self, cell: int | None = None, errors: Errors | None = None, runs: int = 0) -> float:
         """Variance of the target's log loss by a law through all floors; after so many runs more in a cell."""
-        count = len(self._hierarchy.sizes) - 1
-        floors = np.diag(self._covariance)[:count].copy()
+        floors = np.diag(self._covariance)[: len(self._slopes)].copy()
         if cell is not None and errors is not None:
             floors[cell] = 1 / (1 / floors[cell] + runs / errors.noise**2)
-        weights = 1 / (floors + LACK_OF_FIT**2)
-        slopes, target = self._slopes[:count], self._slopes[count]
-        precision = slopes.T @ (weights[:, None] * slopes) + np.diag(1 / np.square(LOSS_SPREADS))
-        return float(target @ np.linalg.solve(precision, target))
+        precision = np.diag(1 / np.square(LOSS_SPREADS))
+        for floor, slopes in zip(floors, self._slopes, strict=True):
+            # One search's cells are read from the same runs: what is not known of their floors they share.
+            errors_of = floor + LACK_OF_FIT**2 * np.eye(len(slopes))
+            precision += slopes.T @ np.linalg.solve(errors_of, slopes)
+        return float(self._target_slopes @ np.linalg.solve(precision, self._target_slopes))
 
     def _posterior(self, cell: int, covariance: Floats) -> Posterior:
         rows = self._hierarchy.centre_rows(cell)
@@ -158,12 +171,12 @@ def _lowered(covariance: Floats, rows: Floats) -> Floats:
     return np.asarray(moved.T @ np.linalg.solve(np.eye(len(rows)) + moved @ rows.T, moved))
 
 
-def _loss_slopes(logs: Floats, middle: Floats) -> Floats:
+def _loss_slopes(sizes: Sequence[tuple[float, float]], middle: Floats) -> Floats:
     """d(log loss) / d(log E, log A, log B, alpha, beta) at each size, (cells, 5)."""
-    offset = logs - middle
+    offset = np.log(sizes) - middle
     parts = np.column_stack(
         [
-            np.full(len(logs), PARTS[0]),
+            np.full(len(offset), PARTS[0]),
             PARTS[1] * np.exp(-LOSS_EXPONENTS[0] * offset[:, 0]),
             PARTS[2] * np.exp(-LOSS_EXPONENTS[1] * offset[:, 1]),
         ]

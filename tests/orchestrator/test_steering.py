@@ -77,6 +77,14 @@ def test_every_scale_from_the_fourth_on_is_predicted_before_its_first_trial(guid
     assert min(trial.proposed_at for trial in of_scale) >= predicted.time
 
 
+def test_without_a_target_the_smallest_scale_goes_first_and_of_it_the_longest_trials():
+    plan = tiny.sweep(schedule="cosine", tokens_per_param=[20, 40]).plan()
+    searches = list(plan.searches)
+    ordered = Steering(plan=plan, goal=Goal()).order(searches[::-1], [])
+    assert [search.cell.scale for search in ordered] == [search.cell.scale for search in searches]
+    assert all(a.cell.tokens > b.cell.tokens for a, b in zip(ordered[::2], ordered[1::2], strict=True))
+
+
 def test_only_guided_searches_are_predicted_early():
     guided = tiny.sweep(**GUIDED).plan().searches
     assert [search.early for search in guided] == [False, False, False, True]

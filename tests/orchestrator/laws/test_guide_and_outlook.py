@@ -96,7 +96,7 @@ def test_the_best_of_a_box_is_on_its_edge_and_the_lowest_there(sweep, truth):
 
 
 def test_an_outlook_narrows_as_cells_are_measured_and_prefers_the_cheap_that_tell(sweep, truth):
-    planned = [(3e5 * 2.0**scale, 20 * 3e5 * 2.0**scale) for scale in range(5)]
+    planned = [[(3e5 * 2.0**scale, 20 * 3e5 * 2.0**scale)] for scale in range(5)]
     found = []
     for scales in (1, 2, 4):
         _, records = cells(sweep, truth, 0, scales=scales)
@@ -111,7 +111,7 @@ def test_an_outlook_narrows_as_cells_are_measured_and_prefers_the_cheap_that_tel
 
 def test_a_run_is_worth_what_it_then_turns_out_to_tell(sweep, truth):
     """The expected fall of the target's regret against the fall after such runs were made."""
-    planned = [(3e5 * 2.0**scale, 20 * 3e5 * 2.0**scale) for scale in range(4)]
+    planned = [[(3e5 * 2.0**scale, 20 * 3e5 * 2.0**scale)] for scale in range(4)]
     _, records = cells(sweep, truth, 0, scales=4, trials=16)
     known = [run for run in records if run.params < 2e6]
     kwargs = {"planned": planned, "bounds": (LOW, HIGH), "target": (1e8, 2e9)}
@@ -121,6 +121,17 @@ def test_a_run_is_worth_what_it_then_turns_out_to_tell(sweep, truth):
     assert 0.4 * fall < expected < 2.5 * fall
 
 
+def test_shorter_cells_of_the_same_runs_tell_of_a_target_off_the_line(sweep, truth):
+    """Cells on one line of tokens per param do not tell params from tokens; the runs' shorter cells do."""
+    _, records = cells(sweep, truth, 0, scales=4)
+    line = [[(3e5 * 2.0**scale, 20 * 3e5 * 2.0**scale)] for scale in range(4)]
+    with_shorter = [[(params, tokens / 4), (params, tokens)] for ((params, tokens),) in line]
+    kwargs = {"bounds": (LOW, HIGH), "target": (3e6, 3e9)}
+    alone, more = (outlook(records, SETTINGS, planned=planned, **kwargs) for planned in (line, with_shorter))
+    assert more.loss_stderr < 0.8 * alone.loss_stderr
+    assert more.expected_regret == pytest.approx(alone.expected_regret)
+
+
 def test_no_outlook_before_a_cell_is_known(sweep, truth):
     _, records = cells(sweep, truth, 0, scales=1, trials=4)
-    assert outlook(records, SETTINGS, planned=[(3e5, 6e6)], bounds=(LOW, HIGH), target=(1e8, 2e9)) is None
+    assert outlook(records, SETTINGS, planned=[[(3e5, 6e6)]], bounds=(LOW, HIGH), target=(1e8, 2e9)) is None
