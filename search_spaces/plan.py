@@ -7,9 +7,10 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from search_spaces.axis import PowersOfTwo
 from search_spaces.errors import InputError
 from search_spaces.scale import FlopsCount, ModelScale
 from search_spaces.space import SearchSpace
@@ -88,9 +89,13 @@ class Search:
     def widest(self) -> SearchSpace:
         """How far a sampler may go beyond the space, where the optimum is pressed against its edge.
 
-        The batch is not widened: horizons and evaluation points are multiples of its largest.
+        Batches only grow smaller: horizons and evaluation points are multiples of the largest.
         """
-        return self.space.widen(("learning_rate", "beta2"), WIDENING)
+        wide = self.space.widen(("learning_rate", "batch_size", "beta2"), WIDENING)
+        batch = wide.batch_size
+        if isinstance(batch, PowersOfTwo):
+            batch = replace(batch, high=self.space.batch_size.high)
+        return replace(wide, batch_size=batch)
 
     @property
     def quantum(self) -> int:

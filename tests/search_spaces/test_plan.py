@@ -225,3 +225,12 @@ def test_a_batch_larger_than_the_shortest_cell_is_refused() -> None:
 def test_a_bad_design_is_refused_with_its_scale(arguments: dict[str, object], words: str) -> None:
     with pytest.raises(InputError, match=f"scale 's1': {words}|scale 's1': tokens_per_param .* {words}"):
         searches(LADDER[0], **arguments)
+
+
+def test_beyond_its_space_a_search_may_try_smaller_batches_and_no_larger_ones() -> None:
+    (search,) = searches(LADDER[1], space=replace(SPACE, batch_size=PowersOfTwo(4, 16)))
+    assert search.widest.batch_size.low < 4
+    assert search.widest.batch_size.high == 16
+    assert all(horizon % 16 == 0 for horizon in search.eval_tokens)
+    fixed = replace(SPACE, batch_size=Fixed(8))
+    assert searches(LADDER[1], space=fixed)[0].widest.batch_size == Fixed(8)
