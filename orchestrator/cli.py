@@ -8,12 +8,14 @@ import logging
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator import verbs_laws
-from search_spaces.errors import InputError, RunFolderError, ScalesweepError
+from orchestrator.masking import mask_logs, masked
+from search_spaces.errors import InputError, ScalesweepError
 from search_spaces.plan import SweepPlan
 
 # How often a simulation says how far it is, seconds.
@@ -29,15 +31,16 @@ Verb = Callable[[argparse.Namespace], int]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb; returns the exit code. A wrong input is one message on standard error."""
     arguments = _parser().parse_args(argv)
+    mask_logs()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     verb: Verb = arguments.verb
     try:
         return verb(arguments)
     except InputError as error:
-        sys.stderr.write(f"scalesweep: {error}\n")
+        sys.stderr.write(f"scalesweep: {masked(str(error))}\n")
         return 2
     except ScalesweepError as error:
-        sys.stderr.write(f"scalesweep: {error}\n")
+        sys.stderr.write(f"scalesweep: {masked(str(error))}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("scalesweep: interrupted; everything recorded is kept, the same command goes on\n")
@@ -45,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `scalesweep status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception:  # noqa: BLE001 - a bug: all that is known of it, without the secrets that packages quote
+        sys.stderr.write(masked(traceback.format_exc()))
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,9 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     _sweep_verb(verbs, "prepare", "download, tokenise and write shards; needs no accelerator", prepare)
     run_parser = _sweep_verb(verbs, "run", "run a sweep, or go on with it", run)
     run_parser.add_argument("--dir", type=Path, metavar="RUN_DIR", help="the run folder (default: runs/NAME)")
-    _folder_verb(verbs, "pause", "let a running sweep write checkpoints and leave; `run` goes on", pause)
-    _folder_verb(verbs, "stop", "end a running sweep for good", stop)
-    status_parser = _folder_verb(verbs, "status", "where a sweep stands", status)
+    _place_verb(verbs, "pause", "let a running sweep write checkpoints and leave; `run` goes on", pause)
+    _place_verb(verbs, "stop", "end a running sweep for good", stop)
+    status_parser = _place_verb(verbs, "status", "where a sweep stands", status)
     status_parser.add_argument("--watch", action="store_true", help="again every two seconds, until it is over")
     status_parser.add_argument("--json", action="store_true", help="for programs")
     report_parser = verbs.add_parser("report", help="fit a run folder's laws again, or draw the page of a laws.json")
@@ -97,6 +103,15 @@ def _folder_verb(
 ) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=text, description=text)
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    parser.set_defaults(verb=verb)
+    return parser
+
+
+def _place_verb(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, verb: Verb
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=text, description=text)
+    parser.add_argument("place", metavar="RUN_DIR", help="the run folder; from another host, the sweep's `storage`")
     parser.set_defaults(verb=verb)
     return parser
 
@@ -177,24 +192,36 @@ def run(arguments: argparse.Namespace) -> int:
 
 def pause(arguments: argparse.Namespace) -> int:
     """Ask the driver to leave."""
-    return _request(arguments.run_dir, "pause")
+    return _request(arguments.place, "pause")
 
 
 def stop(arguments: argparse.Namespace) -> int:
-    """Ask the driver to end the sweep."""
-    return _request(arguments.run_dir, "stop")
-
-
-def _request(path: Path, what: str) -> int:
+    """Ask the driver to end the sweep; where there is none, end it here."""
     from orchestrator.ledger import in_use
     from orchestrator.runfolder import RunFolder
+    from orchestrator.storage.place import is_storage
 
+    path = Path(arguments.place)
+    if is_storage(arguments.place) or in_use(path):
+        return _request(arguments.place, "stop")
     folder = RunFolder(path)
     folder.sweep()
-    if not in_use(path):
-        raise RunFolderError(f"no driver runs the sweep of {path}: there is nothing to {what}")
-    folder.request(what)
-    sys.stdout.write(f"asked the driver of {path} to {what}; `scalesweep status {path}` shows when it has\n")
+    if folder.close_for_good():
+        sys.stdout.write(f"{path}: no driver had it; it is stopped for good, and `scalesweep run` fits its laws\n")
+    else:
+        sys.stdout.write(f"{path}: this sweep has ended already\n")
+    return 0
+
+
+def _request(place: str, what: str) -> int:
+    from orchestrator.runfolder import RunFolder
+    from orchestrator.storage.place import ask, is_storage
+
+    if is_storage(place):
+        ask(place, what)
+    else:
+        RunFolder(Path(place)).request(what)
+    sys.stdout.write(f"asked the driver of {place} to {what}; `scalesweep status {place}` shows when it has\n")
     return 0
 
 
@@ -204,12 +231,14 @@ def status(arguments: argparse.Namespace) -> int:
     from orchestrator import status as statuses
     from orchestrator.runfolder import RunFolder
     from orchestrator.steering import Steering
+    from orchestrator.storage.place import run_folder
 
-    sweep = RunFolder(arguments.run_dir).sweep()
-    planned = sweep.plan()
-    steering = Steering(plan=planned, goal=sweep.goal())
     while True:
-        shown = statuses.sweep_status(planned, ledger.read(arguments.run_dir), now=time.time(), steering=steering)
+        with run_folder(arguments.place) as folder:
+            sweep = RunFolder(folder).sweep()
+            planned, history = sweep.plan(), ledger.read(folder)
+        steering = Steering(plan=planned, goal=sweep.goal())
+        shown = statuses.sweep_status(planned, history, now=time.time(), steering=steering)
         text = json.dumps(statuses.as_json(shown)) if arguments.json else progress.as_text(shown)
         sys.stdout.write(text + "\n")
         sys.stdout.flush()

@@ -12,8 +12,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from orchestrator.databases import check_apart
 from orchestrator.goal import Goal
+from orchestrator.masking import refuse_secrets
 from orchestrator.ports import Resources, TrainerRef
+from orchestrator.storage.address import storage_address
 from search_spaces.axis import Axis, Fixed, LogUniform, OneMinusLog, PowersOfTwo
 from search_spaces.errors import InputError
 from search_spaces.ladders import ladder
@@ -36,9 +39,23 @@ def _name(given: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Beta2 = Annotated[float, Field(ge=0, lt=1)]
 
+
+def _number(given: object) -> object:
+    """Pydantic takes yes for 1; a number is meant."""
+    if isinstance(given, bool):
+        raise ValueError("it should be a number")  # noqa: TRY004 - pydantic reports ValueErrors
+    return given
+
+
+Positive = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
+Beta2 = Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)]
+
+
+# Values of cluster.address that are no host:port.
+LOCAL, AUTO, IN_PROCESS = "local", "auto", "in-process"
+SECONDS_PER_MINUTE = 60.0
 
 # Scales below the first one that is predicted before it starts: fewer tell no law.
 FIRST_BACKTEST = 3
@@ -125,25 +142,54 @@ def _trainer(given: object) -> object:
 
 
 class ResourcesSection(_Section):
-    """What one trial of a scale occupies. A fraction of a GPU lets several trials share it."""
+    """What one trial of a scale occupies. A fraction of a GPU lets several trials share it.
 
-    cpus: Annotated[float, Field(ge=0)] = 1.0
-    gpus: Annotated[float, Field(ge=0)] = 0.0
+    Only nodes that carry all `labels` take the scale, such as `ray.io/market-type: spot`. An attempt that runs
+    longer than `timeout_minutes` is ended.
+    """
+
+    cpus: Share = 1.0
+    gpus: Share = 0.0
     memory_gib: Positive | None = None
+    labels: dict[str, str] = {}
+    timeout_minutes: Positive | None = None
+
+    def resources(self) -> Resources:
+        """What a pool is asked for."""
+        wanted = self.model_dump(exclude={"timeout_minutes"})
+        timeout_s = None if self.timeout_minutes is None else self.timeout_minutes * SECONDS_PER_MINUTE
+        return Resources(**wanted, timeout_s=timeout_s)
+
+
+def _address(given: str) -> str:
+    host, mark, port = given.rpartition(":")
+    if given in {LOCAL, AUTO, IN_PROCESS} or (mark and host and port.isdecimal() and 0 < int(port) < 2**16):
+        return given
+    raise ValueError(
+        f"it should be {LOCAL} (Ray on this machine), {AUTO} (the cluster that this machine is part of), host:port of "
+        f"a cluster's head, or {IN_PROCESS} (without Ray)"
+    )
 
 
 class ClusterSection(_Section):
-    """Where Ray runs: `local` starts it here, `auto` joins the cluster of this machine.
+    """Where Ray runs: `local` starts it here, `auto` joins the cluster of this machine, host:port one by its head.
 
     `in-process` does without Ray, for debugging: threads of the driver.
     """
 
-    address: Literal["local", "auto", "in-process"] = "local"
-    workers: Count | None = None  # at most so many at once; None: what the resources allow
+    address: Annotated[str, AfterValidator(_address)] = LOCAL
+    workers: Count | None = None  # at most so many at once, and what an autoscaler is asked for; None: what there is
+    wait_minutes: Share = 0.0  # for nodes that are to come yet
 
 
 class TrackingSection(_Section):
     """Where MLflow keeps the runs; None: mlflow.db in the run folder."""
+
+    uri: str | None = None
+
+
+class StudiesSection(_Section):
+    """An Optuna database that the searches are copied to, for optuna-dashboard; None: nowhere."""
 
     uri: str | None = None
 
@@ -194,7 +240,10 @@ class SweepFile(_Section):
     trainer: Annotated[TrainerSection, BeforeValidator(_trainer)] = TrainerSection()
     resources: dict[str, ResourcesSection] = {"default": ResourcesSection()}
     cluster: ClusterSection = ClusterSection()
+    # A folder that all nodes share, or a URL such as s3://bucket/prefix, of this sweep alone; None: one machine.
+    storage: Annotated[str, AfterValidator(storage_address)] | None = None
     tracking: TrackingSection = TrackingSection()
+    studies: StudiesSection = StudiesSection()
 
     def scales(self) -> tuple[ModelScale, ...]:
         """The ladder, smallest first."""
@@ -211,6 +260,9 @@ class SweepFile(_Section):
         if unknown:
             known = [*(scale.name for scale in scales), "default"]
             raise InputError(f"resources: no scale is named {unknown[0]!r}; known are {', '.join(known)}")
+        for name, section in self.resources.items():
+            if section.cpus == section.gpus == 0:
+                raise InputError(f"resources.{name}: cpus and gpus are both 0; give at least one above 0")
         held_out = self.backtest and len(scales) > FIRST_BACKTEST
         guided = scales[FIRST_BACKTEST:] if self.sampler == "law-guided" else ()
         space = self.space.space()
@@ -280,9 +332,11 @@ class SweepFile(_Section):
     def resources_of(self, scale: str) -> Resources:
         """What a trial of this scale occupies."""
         section = self.resources.get(scale) or self.resources.get("default") or ResourcesSection()
-        return Resources(**section.model_dump())
+        return section.resources()
 
 
+# Values in a sweep file; a ladder of a hundred scales has a thousand. A guess.
+_MOST_VALUES = 100_000
 READY = resources.files("search_spaces") / "sweeps"
 
 
@@ -304,13 +358,27 @@ def load(sweep: str, overrides: Sequence[str] = ()) -> SweepFile:
 
 def validate(content: Mapping[str, Any], *, source: str) -> SweepFile:
     """The sweep that a mapping describes; `source` is named in the message if it is wrong."""
+    _check_size(content, source)
+    refuse_secrets(content, source=source)
     try:
         sweep = SweepFile.model_validate(content)
     except ValidationError as error:
         raise InputError(f"{source}: {explain(error, SweepFile)}") from error
     trainer = sweep.trainer_ref()
     registry.check(trainer.name, trainer.options)
+    check_apart(sweep.tracking.uri, sweep.studies.uri)
     return sweep
+
+
+def _check_size(content: object, source: str) -> None:
+    """Aliases let a short file stand for endless values; raises InputError for such a one."""
+    rest, seen = [content], 0
+    while rest:
+        value = rest.pop()
+        seen += 1
+        if seen > _MOST_VALUES:
+            raise InputError(f"{source} holds more than {_MOST_VALUES:,} values, or refers to itself; write it out")
+        rest.extend(value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ())
 
 
 def _read(sweep: str) -> dict[str, Any]:
@@ -329,6 +397,8 @@ def _read(sweep: str) -> dict[str, Any]:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"{sweep} is not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise InputError(f"{sweep} is nested too deeply; a sweep file has four levels") from None
     if not isinstance(content, dict):
         found = "nothing" if content is None else f"a {type(content).__name__}"
         raise InputError(f"{sweep} holds {found}; give a mapping of keys to values, such as `name: mine`")

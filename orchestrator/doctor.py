@@ -1,31 +1,25 @@
-"""Checks what a sweep needs of this machine, and says of each thing what is wrong and what to do."""
+"""Checks what a sweep needs of this machine, its stores, its cluster; says what is wrong with a remedy."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator import checks
+from orchestrator.checks import Finding, guarded
+from orchestrator.config import IN_PROCESS, LOCAL, SweepFile
 from search_spaces.errors import ScalesweepError
 
-# A run folder of a few hundred small trials takes less; checkpoints of large ones take more. A guess.
-_FREE_DISK_GIB = 2.0
 _OLDEST_PYTHON = (3, 11)
 _PACKAGES = ("ray", "torch", "transformers", "optuna", "mlflow")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at: what was seen, and what to do where it is wrong."""
-
-    what: str
-    seen: str
-    remedy: str = ""  # empty: all is well
+# A corpus may have to be tokenised first, seconds. A guess.
+_PREPARE_S = 3600.0
+# Starting Ray takes 5 s, on a busy machine more; a database of MLflow's as long.
+_START_S = 60.0
 
 
 def examine(sweep: str | None, write: Callable[[str], object]) -> int:
@@ -33,9 +27,9 @@ def examine(sweep: str | None, write: Callable[[str], object]) -> int:
     wrong = 0
     for finding in _findings(sweep):
         wrong += bool(finding.remedy)
-        write(f"{'WRONG' if finding.remedy else 'ok':<6}{finding.what:<14}{finding.seen}\n")
+        write(f"{'WRONG' if finding.remedy else 'ok':<6}{finding.what:<14} {finding.seen}\n")
         if finding.remedy:
-            write(f"{'':<6}{'':<14}-> {finding.remedy}\n")
+            write(f"{'':<6}{'':<14} -> {finding.remedy}\n")
     write(f"{wrong} thing{'s are' if wrong > 1 else ' is'} wrong\n" if wrong else "all is well\n")
     return 1 if wrong else 0
 
@@ -43,22 +37,64 @@ def examine(sweep: str | None, write: Callable[[str], object]) -> int:
 def _findings(sweep: str | None) -> Iterator[Finding]:
     yield _python()
     yield from map(_package, _PACKAGES)
-    yield _guarded("devices", _accelerators)
-    yield _disk()
-    yield _guarded("ray", _ray)
-    yield _guarded("mlflow store", _store)
-    if sweep is not None:
-        yield _guarded("sweep", lambda: _sweep(sweep))
+    yield guarded("devices", _accelerators, _START_S)
+    yield checks.disk(Path.cwd())
+    if sweep is None:
+        yield _guarded_ray()
+        yield guarded("mlflow store", _store, _START_S)
+    else:
+        yield from _of_sweep(sweep)
 
 
-def _guarded(what: str, check: Callable[[], Finding]) -> Finding:
-    """A check of somebody else's software: whatever it raises is a finding, not the doctor's end."""
+def _of_sweep(name: str) -> Iterator[Finding]:
+    """The sweep itself, its stores, and the cluster that it joins."""
+    from orchestrator import config
+
     try:
-        return check()
+        sweep = config.load(name)
+        plan = sweep.plan()
     except ScalesweepError as error:
-        return Finding(what, "not usable", str(error))
-    except Exception as error:  # noqa: BLE001 - see above
-        return Finding(what, f"{type(error).__name__}: {error}", "the installation may be broken: run `make install`")
+        yield Finding("sweep", "not usable", str(error))
+        return
+    yield Finding("sweep", f"{plan.name}: {plan.trials} trials over {len(plan.scales)} scales")
+    versions: list[str] = []
+    yield guarded("corpus", lambda: _corpus(sweep, versions), _PREPARE_S)
+    yield from _of_stores(sweep)
+    if sweep.cluster.address == LOCAL:
+        yield _guarded_ray()
+    elif sweep.cluster.address != IN_PROCESS and versions:
+        try:
+            yield from checks.nodes(sweep, versions[0])
+        except ScalesweepError as error:
+            yield Finding("cluster", "not usable", str(error))
+
+
+def _of_stores(sweep: SweepFile) -> Iterator[Finding]:
+    address, uri, studies = sweep.storage, sweep.tracking.uri, sweep.studies.uri
+    if address is not None:
+        yield guarded("storage", lambda: checks.storage(address))
+    if uri is None:
+        yield guarded("mlflow store", _store, _START_S)
+    else:
+        yield guarded("mlflow", lambda: checks.tracking(uri))
+    if studies is not None:
+        yield guarded("optuna", lambda: checks.studies(studies))
+
+
+def _corpus(sweep: SweepFile, versions: list[str]) -> Finding:
+    from orchestrator import launch
+    from orchestrator.progress import Quiet
+
+    versions.append(launch.prepare(sweep, Quiet()))
+    return Finding("corpus", "ready, as far as the trainer needs one")
+
+
+def _guarded_ray() -> Finding:
+    """Ray is started by the main thread, which owns its signals."""
+    try:
+        return _ray()
+    except ScalesweepError as error:
+        return Finding("ray", "not usable", str(error))
 
 
 def _python() -> Finding:
@@ -82,12 +118,6 @@ def _accelerators() -> Finding:
     return Finding("devices", f"{len(os.sched_getaffinity(0))} CPU cores, {gpus}")
 
 
-def _disk() -> Finding:
-    free = shutil.disk_usage(Path.cwd()).free / 2**30
-    scarce = free < _FREE_DISK_GIB
-    return Finding("disk", f"{free:.1f} GiB free here", "free some space, or use --dir elsewhere" if scarce else "")
-
-
 def _ray() -> Finding:
     from orchestrator.engine.pool import RayPool
     from orchestrator.ports import TrainerRef
@@ -106,13 +136,3 @@ def _store() -> Finding:
     with tempfile.TemporaryDirectory() as folder:
         connect(store_uri(None, Path(folder))).search_experiments()
     return Finding("mlflow store", "a database was made and removed again")
-
-
-def _sweep(sweep: str) -> Finding:
-    from orchestrator import config, launch
-    from orchestrator.progress import Quiet
-
-    loaded = config.load(sweep)
-    plan = loaded.plan()
-    launch.prepare(loaded, Quiet())
-    return Finding("sweep", f"{plan.name}: {plan.trials} trials over {len(plan.scales)} scales, corpus ready")

@@ -6,14 +6,14 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from orchestrator.config import SweepFile
+from orchestrator.config import SECONDS_PER_MINUTE, SweepFile
 from orchestrator.facts import sweep_tags
 from orchestrator.forecasts import Forecast
 from orchestrator.ledger import Closed, Ledger, Opened
@@ -22,7 +22,11 @@ from orchestrator.progress import Display, duration
 from orchestrator.runfolder import RunFolder, check_history, software_version
 from orchestrator.status import sweep_status
 from orchestrator.steering import Steering
-from orchestrator.sweep import Ending, Ports, Requests, Sweep, show_all
+from orchestrator.storage.driver import Recording, recording, restored
+from orchestrator.storage.nonce import check_here
+from orchestrator.stores import PATIENCE_S, check_stores
+from orchestrator.stores import tracker as tracker_of
+from orchestrator.sweep import UNHURRIED_S, Ending, Ports, Requests, Sweep, show_all
 from orchestrator.trial import Trial, TrialState
 from search_spaces.errors import InputError
 from search_spaces.plan import Search, SweepPlan
@@ -32,20 +36,28 @@ from trainers.registry import build
 if TYPE_CHECKING:
     from orchestrator.postprocess import Outcome
 
-# How long the end of a sweep waits for a slow tracking server, seconds; and how long `scalesweep sync` does.
-_TRACKER_PATIENCE_S = 60.0
+# How long `scalesweep sync` waits for slow stores, seconds.
 _SYNC_PATIENCE_S = 3600.0
+# After SIGTERM attempts have so long to write their checkpoints, and stores to take what is left: SIGKILL comes 20 to
+# 30 s after SIGTERM on most systems, and the pool needs a moment to close. Seconds.
+_GRACE_S, _HURRIED_S = 10.0, 2.0
 
 
 @dataclass
 class Interrupts:
-    """Counts Ctrl-C and SIGTERM while a sweep runs: the first asks it to leave, a second ends it."""
+    """Counts Ctrl-C and SIGTERM while a sweep runs: the first asks it to leave, a second ends it.
+
+    Before anything runs that could leave, the first one ends it, too.
+    """
 
     count: int = 0
+    terminated: bool = False  # SIGKILL follows soon
+    running: bool = False
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
-        if self.count > 1:
+        self.terminated |= number == signal.SIGTERM
+        if self.count > 1 or not self.running:
             raise KeyboardInterrupt
 
     @contextmanager
@@ -75,13 +87,6 @@ def _longest(plan: SweepPlan) -> int:
     return max(search.cell.tokens for search in plan.searches)
 
 
-def _check_address(uri: str | None) -> None:
-    """Raises InputError where MLflow knows no such store."""
-    from orchestrator.tracking.store import store_uri
-
-    store_uri(uri, Path())
-
-
 def run(sweep: SweepFile, folder: Path, display: Display) -> int:
     """Run the sweep, or go on with it; returns the exit code.
 
@@ -90,26 +95,34 @@ def run(sweep: SweepFile, folder: Path, display: Display) -> int:
     plan = sweep.plan()
     run_folder = RunFolder(folder)
     run_folder.check(sweep)
-    _check_address(sweep.tracking.uri)
-    version = prepare(sweep, display)
-    with _taken(folder) as ledger:
+    check_stores(sweep, folder)
+    store = check_here(sweep.storage) if sweep.storage else None
+    with _taken(folder, lambda: restored(store, folder, sweep, display.say)) as ledger:
+        run_folder.forget_requests()  # those of an earlier driver; from now on `pause` finds this one
+        version = prepare(sweep, display)
         check_history(ledger.history, plan, version, folder)
         closed = ledger.history.of(Closed)
         if closed and closed[-1].how != Ending.FAILED:
             display.say(f"{folder}: this sweep is {closed[-1].how}; fitting its laws and drawing its report again")
-            with _tracker(sweep, plan, run_folder, ledger) as tracker:
+            with tracker_of(sweep, plan, folder, ledger) as tracker:
                 show_all(tracker, plan, ledger.history.trials.values(), folder)
                 return _finish(run_folder, ledger, tracker, Ending(closed[-1].how), display)
         interrupts = Interrupts()
-        run_folder.forget_requests()
         with ExitStack() as outliving:  # the pool, whose processors the laws need
             outliving.callback(display.close)
             with interrupts.caught(), _pool(sweep, plan, version) as pool:
+                interrupts.running = True
                 run_folder.keep(sweep)
-                _open(ledger, plan, version, pool.slots)
-                tracker = outliving.enter_context(_tracker(sweep, plan, run_folder, ledger))
+                opened = _open(ledger, plan, version, pool.slots)
+                record = outliving.enter_context(recording(store, folder, opened.sweep_id))
+                tracker = outliving.enter_context(tracker_of(sweep, plan, folder, ledger))
                 display.say(f"runs and curves: {tracker.url}   (scalesweep ui {folder})")
                 steering = Steering(plan=plan, goal=sweep.goal())
+
+                def progress(steering: Steering = steering, record: Recording = record) -> None:
+                    record.check()
+                    display.update(sweep_status(plan, ledger.history, now=time.time(), steering=steering))
+
                 ending = Sweep(
                     plan=plan,
                     folder=folder,
@@ -118,48 +131,48 @@ def run(sweep: SweepFile, folder: Path, display: Display) -> int:
                     trainer_version=version,
                     resources=sweep.resources_of,
                     steering=steering,
-                    requests=_requests(run_folder, interrupts),
-                    progress=lambda: display.update(
-                        sweep_status(plan, ledger.history, now=time.time(), steering=steering)
-                    ),
+                    requests=_requests(run_folder, interrupts, record),
+                    storage=record.ref,
+                    progress=progress,
                 ).run()
             display.close()
             if ending is Ending.PAUSED:
-                tracker.close(_TRACKER_PATIENCE_S)
+                tracker.close(_HURRIED_S if interrupts.terminated else PATIENCE_S)
                 display.say(f"paused: everything is kept in {folder}; the same command goes on")
                 return 130
             return _finish(run_folder, ledger, tracker, ending, display)
 
 
 @contextmanager
-def _taken(folder: Path) -> Iterator[Ledger]:
-    """The folder's ledger. A folder that was made for nothing, because the input is wrong, is taken away."""
+def _taken(folder: Path, restore: Callable[[], None]) -> Iterator[Ledger]:
+    """The folder's ledger, once `restore` has brought it up to date. A folder made for nothing is taken away."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    with Ledger.open(folder) as ledger:
+    new = [path for name in ("ledger.jsonl", "driver.lock", "request") if not (path := folder / name).exists()]
+    with Ledger.open(folder, restore) as ledger:
         try:
             yield ledger
-        except InputError:
-            if made and not ledger.history.events:
-                for left in ("ledger.jsonl", "driver.lock"):
-                    (folder / left).unlink(missing_ok=True)
+        except (InputError, KeyboardInterrupt):
+            if not ledger.history.events:
+                for path in new:
+                    path.unlink(missing_ok=True)
                 for path in made:
                     path.rmdir()
             raise
 
 
-def _open(ledger: Ledger, plan: SweepPlan, version: str, slots: int) -> None:
+def _open(ledger: Ledger, plan: SweepPlan, version: str, slots: int) -> Opened:
     first = ledger.history.first_opened
-    ledger.append(
-        Opened(
-            time=time.time(),
-            sweep=plan.name,
-            sweep_id=first.sweep_id if first else uuid.uuid4().hex[:8],
-            plan=plan.fingerprint(),
-            trainer_version=version,
-            software=software_version(),
-            slots=slots,
-        )
+    opened = Opened(
+        time=time.time(),
+        sweep=plan.name,
+        sweep_id=first.sweep_id if first else uuid.uuid4().hex[:8],
+        plan=plan.fingerprint(),
+        trainer_version=version,
+        software=software_version(),
+        slots=slots,
     )
+    ledger.append(opened)
+    return opened
 
 
 @contextmanager
@@ -180,6 +193,8 @@ def _pool(sweep: SweepFile, plan: SweepPlan, version: str) -> Iterator[WorkerPoo
             address=sweep.cluster.address,
             workers=sweep.cluster.workers,
             smallest=wanted[plan.scales[0].name],
+            wait_s=sweep.cluster.wait_minutes * SECONDS_PER_MINUTE,
+            storage=sweep.storage,
         )
     try:
         pool.start()
@@ -187,21 +202,6 @@ def _pool(sweep: SweepFile, plan: SweepPlan, version: str) -> Iterator[WorkerPoo
         yield pool
     finally:
         pool.close()
-
-
-@contextmanager
-def _tracker(sweep: SweepFile, plan: SweepPlan, folder: RunFolder, ledger: Ledger) -> Iterator[Tracker]:
-    """The tracker, which whoever gets it closes; an error leaves no run as running."""
-    from orchestrator.tracking.uploader import MlflowTracker
-
-    first = ledger.history.first_opened
-    sweep_id = first.sweep_id if first else ""
-    tracker = MlflowTracker(uri=sweep.tracking.uri, folder=folder.path, plan=plan, sweep_id=sweep_id)
-    try:
-        yield tracker
-    except Exception:
-        tracker.close(_TRACKER_PATIENCE_S)
-        raise
 
 
 def _ports(sweep: SweepFile, folder: RunFolder, pool: WorkerPool, tracker: Tracker) -> Ports:
@@ -217,9 +217,11 @@ def _ports(sweep: SweepFile, folder: RunFolder, pool: WorkerPool, tracker: Track
     )
 
 
-def _requests(folder: RunFolder, interrupts: Interrupts) -> Requests:
+def _requests(folder: RunFolder, interrupts: Interrupts, record: Recording) -> Requests:
     return Requests(
-        pause=lambda: interrupts.count > 0 or folder.requested("pause"), stop=lambda: folder.requested("stop")
+        pause=lambda: interrupts.count > 0 or folder.requested("pause") or record.requested("pause"),
+        stop=lambda: folder.requested("stop") or record.requested("stop"),
+        grace_s=lambda: _GRACE_S if interrupts.terminated else UNHURRIED_S,
     )
 
 
@@ -227,12 +229,12 @@ def _finish(folder: RunFolder, ledger: Ledger, tracker: Tracker, ending: Ending,
     """Fit, draw, upload, and say how it ended."""
     began = time.monotonic()
     outcome = _conclude(folder, ledger, tracker)
-    delivered = tracker.close(_TRACKER_PATIENCE_S)
+    delivered = tracker.close(PATIENCE_S)
     display.say(outcome.text)
     display.say(f"laws and report took {duration(time.monotonic() - began)}")
     display.say(f"laws:   {folder.laws_file}\nreport: {folder.report_file}\nMLflow: scalesweep ui {folder.path}")
     if not delivered:
-        display.say(f"the tracking server has not got everything: run `scalesweep sync {folder.path}` when it answers")
+        display.say(f"the stores have not got everything: run `scalesweep sync {folder.path}` when they answer")
     failed = [trial for trial in ledger.history.trials.values() if trial.state is TrialState.FAILED]
     if ending is Ending.FAILED:
         display.say(f"ended early, since the same error came again and again:\n{ledger.history.of(Closed)[-1].message}")
@@ -270,7 +272,7 @@ def synchronise(path: Path, display: Display) -> int:
     folder = RunFolder(path)
     sweep = folder.sweep()
     plan = sweep.plan()
-    with Ledger.open(path) as ledger, _tracker(sweep, plan, folder, ledger) as tracker:
+    with Ledger.open(path) as ledger, tracker_of(sweep, plan, path, ledger) as tracker:
         show_all(tracker, plan, ledger.history.trials.values(), path)
         if ledger.history.of(Closed):
             _conclude(folder, ledger, tracker)

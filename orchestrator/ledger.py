@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
-import json
 import os
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from orchestrator.files import append
+from orchestrator.masking import masked
 from orchestrator.trial import Reason, Trial, TrialState
 from search_spaces.errors import RunFolderError, ScalesweepError
 from search_spaces.space import HyperParameters
 from trainers.api import Cause, TrialResult
+from trainers.checked_lines import decode, encode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,8 +189,8 @@ class Ledger:
         self._lock = lock
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
-        """Take the run folder's ledger, making both if need be.
+    def open(cls, folder: Path, restore: Callable[[], None] = lambda: None) -> Self:
+        """Take the run folder's ledger, making both if need be. `restore` may bring the folder up to date before.
 
         Raises RunFolderError where another driver has it, it cannot be written, or a line inside is damaged.
         """
@@ -203,6 +203,7 @@ class Ledger:
             ) from error
         path = folder / "ledger.jsonl"
         try:
+            restore()
             whole, history = _replay(path)
             if path.exists() and path.stat().st_size > whole:
                 os.truncate(path, whole)
@@ -216,6 +217,7 @@ class Ledger:
 
         Raises OSError, with the file as it was before, where the disk is full.
         """
+        event = _without_secrets(event)
         append(self.path, _encode(event))
         self.history.apply(event)
 
@@ -289,19 +291,17 @@ def _replay(path: Path) -> tuple[int, History]:
     return whole, history
 
 
+def _without_secrets(event: Event) -> Event:
+    """Messages hold tracebacks and whatever a user's program printed last."""
+    return dataclasses.replace(event, message=masked(event.message)) if isinstance(event, Ended | Closed) else event
+
+
 def _encode(event: Event) -> bytes:
-    body = {"event": type(event).__name__.lower()} | dataclasses.asdict(event)
-    text = json.dumps(body, separators=(",", ":"), allow_nan=False)
-    return f'{text[:-1]},"crc":"{zlib.crc32(text.encode()):08x}"}}\n'.encode()
+    return encode({"event": type(event).__name__.lower()} | dataclasses.asdict(event))
 
 
 def _decode(line: bytes) -> Event:
-    text = line.decode()
-    head, mark, tail = text.rpartition(',"crc":"')
-    if not mark or f'{zlib.crc32((head + "}").encode()):08x}"}}' != tail:
-        raise ValueError("its checksum does not match")
-    body = json.loads(text)
-    body.pop("crc")
+    body = decode(line)
     kind = _KINDS[body.pop("event")]
     return kind(**_typed(body))
 

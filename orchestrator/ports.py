@@ -45,11 +45,17 @@ class Proposer(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What one trial occupies. `gpus` may be a fraction: several trials then share one."""
+    """What one trial occupies, where, and for how long at most.
+
+    `gpus` may be a fraction: several trials then share one. Only nodes that carry all `labels` take the trial.
+    `timeout_s` bounds one attempt, in seconds; trials that differ in nothing else share workers.
+    """
 
     cpus: float = 1.0
     gpus: float = 0.0
     memory_gib: float | None = None
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    timeout_s: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +72,27 @@ class TrainerRef:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StorageRef:
+    """What all nodes share, and which start of a driver this is: a worker's writes are fenced by it.
+
+    `url` is a path or a URL of orchestrator.storage.address.
+    """
+
+    url: str
+    sweep_id: str
+    generation: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """One attempt of one trial, for a worker."""
+    """One attempt of one trial, for a worker. With `storage` it trains on its own disk, and pushes snapshots."""
 
     spec: TrialSpec
     attempt: int
     resources: Resources
-    workspace: Path  # the trial's own folder on the worker's disk (or a shared one)
+    workspace: Path  # the trial's own folder, where there is no storage
+    storage: StorageRef | None = None
+    reached: int = 0  # tokens to which the driver has the trial's curve: what is trained below is trained again
 
 
 class Outcome(StrEnum):
@@ -101,7 +121,7 @@ class AttemptEnded:
     attempt: int
     outcome: Outcome
     result: TrialResult | None = None  # of a completed or diverged one
-    cause: Cause | None = None  # of a failed one
+    cause: Cause | None = None  # of a failed one; PREEMPTED of one that paused because its worker goes away
     message: str = ""
 
 
@@ -147,6 +167,24 @@ class WorkerPool(Protocol):
 
     def close(self) -> None:
         """End all workers. Running attempts get no event any more."""
+
+
+class Mirror(Protocol):
+    """Copies ended trials to where people look at them. Same contract as a Tracker's."""
+
+    @property
+    def url(self) -> str:
+        """Where to look."""
+
+    def trial_changed(self, trial: Trial, search: Search) -> None:
+        """Copy the trial, once it has ended. The same trial twice is stored once."""
+
+    @property
+    def pending(self) -> int:
+        """Ended trials not delivered yet."""
+
+    def close(self, timeout_s: float) -> bool:
+        """Deliver what is left, for so long at most; whether all was delivered."""
 
 
 class Tracker(Protocol):

@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from orchestrator import policy
-from orchestrator.curves import read_curve, trial_folder, write_points
+from orchestrator.curves import CurveWriter, trial_folder, whole_curve
 from orchestrator.facts import CONTRADICTED, fell_back, sweep_tags
 from orchestrator.files import patiently
 from orchestrator.forecasts import Forecaster, Forecasts, background, predicted, predicted_settings
@@ -30,6 +30,7 @@ from orchestrator.ports import (
     PoolEvent,
     Proposer,
     Resources,
+    StorageRef,
     Tracker,
     WorkerPool,
 )
@@ -42,6 +43,9 @@ from trainers.api import Cause
 
 logger = logging.getLogger(__name__)
 
+# How long attempts may take to write a checkpoint and leave when nobody is in a hurry: a large checkpoint on a slow
+# disk. A guess.
+UNHURRIED_S = 600.0
 # The loop wakes this often even if nothing happens, to look for a request to pause. Seconds.
 _TICK_S = 0.5
 # Measured trials of each smaller scale that an early prediction needs: an optimum of three settings, and one to spare.
@@ -69,10 +73,14 @@ class Ports:
 
 @dataclass(frozen=True, kw_only=True)
 class Requests:
-    """What people ask of a running sweep: each is looked at several times a second."""
+    """What people ask of a running sweep: each is looked at several times a second.
+
+    `grace_s` says how long attempts may take to leave, in seconds from the request: more than that is not waited for.
+    """
 
     pause: Callable[[], bool] = lambda: False
     stop: Callable[[], bool] = lambda: False
+    grace_s: Callable[[], float] = lambda: UNHURRIED_S
 
 
 @dataclass(kw_only=True)
@@ -87,17 +95,24 @@ class Sweep:
     resources: Callable[[str], Resources]
     steering: Steering
     requests: Requests = Requests()
+    storage: StorageRef | None = None
     progress: Callable[[], None] = lambda: None
     executor: Callable[[], Executor] = background  # where forecasts are made
+    _curves: CurveWriter = field(init=False)
     _active: dict[str, str] = field(default_factory=dict, init=False)  # trial_key -> worker
     _not_before: dict[str, float] = field(default_factory=dict, init=False)
     _errors: Counter[str] = field(default_factory=Counter, init=False)
     _ending: Ending | None = field(default=None, init=False)
     _message: str = field(default="", init=False)  # why it is left
+    _left_at: float = field(default=0.0, init=False)  # when attempts were asked to leave, monotonic seconds
     _enough: str = field(default="", init=False)  # why nothing more is proposed; empty while something may be
+
+    def __post_init__(self) -> None:
+        self._curves = CurveWriter(self.folder)
 
     def run(self) -> Ending:
         """Go on until the plan is done, or somebody asks to leave."""
+        self._take_over()
         self._restore()
         with closing(Forecasts(self.ports.forecast, self.executor())) as forecasts:
             while not self._over():
@@ -108,6 +123,7 @@ class Sweep:
                     self._fill()
                 for event in self.ports.pool.wait(_TICK_S):
                     self._handle(event)
+                self._give_up_on_the_slow()
                 self.progress()
         ending = self._ending or Ending.DONE
         if ending is not Ending.PAUSED:
@@ -122,6 +138,12 @@ class Sweep:
     def of(self, search: Search) -> list[Trial]:
         """The trials of a search, in the order of proposal."""
         return [trial for trial in self.trials.values() if trial.of(search)]
+
+    def _take_over(self) -> None:
+        """An earlier driver that ended without a word leaves attempts that nobody follows: they are over."""
+        for trial in list(self.trials.values()):
+            if trial.state is TrialState.RUNNING:
+                self._record(_waiting(trial, cause=Cause.DRIVER_LOST, message="its driver ended without a word"))
 
     def _restore(self) -> None:
         for trial in self.trials.values():
@@ -143,9 +165,19 @@ class Sweep:
                 self._leave(Ending.PAUSED)
 
     def _leave(self, ending: Ending, message: str = "") -> None:
-        self._ending, self._message = ending, message
+        self._ending, self._message, self._left_at = ending, message, time.monotonic()
         for key in self._active:
             self.ports.pool.ask_to_leave(key)
+
+    def _give_up_on_the_slow(self) -> None:
+        """Do not wait for ever for attempts that were asked to leave: they go on from their last checkpoint."""
+        if self._ending is None or time.monotonic() - self._left_at <= self.requests.grace_s():
+            return
+        while self._active:
+            key, worker = self._active.popitem()
+            trial = self.trials[key]
+            self._record(_waiting(trial, message="it did not leave in time", worker=worker))
+            self.ports.tracker.trial_changed(self.trials[key], self._search(trial))
 
     # What to do next
 
@@ -281,6 +313,8 @@ class Sweep:
                 attempt=attempt,
                 resources=self.resources(search.cell.scale.name),
                 workspace=trial_folder(self.folder, trial.key) / "work",
+                storage=self.storage,
+                reached=self._curves.reached(trial.key),
             )
         )
         self.ports.tracker.trial_changed(self.trials[trial.key], search)
@@ -293,9 +327,10 @@ class Sweep:
         if event.key not in self._active or event.attempt != trial.attempt:
             return
         if isinstance(event, PointsArrived):
-            patiently(lambda: write_points(self.folder, event.key, event.attempt, event.points))
-            self.ports.tracker.points(event.key, event.points)
+            new = patiently(lambda: self._curves.write(event.key, event.attempt, event.points))
+            self.ports.tracker.points(event.key, new)
             return
+        self._curves.forget(event.key)
         self._record(self._end_of(trial, event, worker=self._active.pop(event.key, "")))
         trial = self.trials[event.key]
         search = self._search(trial)
@@ -316,7 +351,7 @@ class Sweep:
             cause = event.cause or Cause.BUG
             again = policy.try_again(trial, cause)
             state = TrialState.WAITING if again else TrialState.FAILED
-            self._not_before[event.key] = time.time() + policy.RETRIES[cause].delay_s
+            self._not_before[event.key] = time.time() + policy.wait_s(trial, cause)
             logger.warning("%s: %s, %s", trial.key, cause.value, "trying again" if again else "given up")
         return Ended(
             time=time.time(),
@@ -368,6 +403,19 @@ class Sweep:
             self.ports.tracker.facts(sweep_tags(self.plan, self.ledger.history))
 
 
+def _waiting(trial: Trial, *, message: str, cause: Cause | None = None, worker: str = "") -> Ended:
+    """The end of an attempt that is given up, and the trial to be started again."""
+    return Ended(
+        time=time.time(),
+        key=trial.key,
+        attempt=trial.attempt,
+        state=TrialState.WAITING,
+        cause=cause,
+        message=message,
+        worker=worker,
+    )
+
+
 def best_trial(trials: list[Trial]) -> Trial | None:
     """The completed trial of lowest final loss; the earlier one of two equals."""
     measured = [trial for trial in trials if trial.loss is not None]
@@ -378,6 +426,6 @@ def show_all(tracker: Tracker, plan: SweepPlan, trials: Iterable[Trial], folder:
     """Project the whole record again; what the tracker has already is stored once."""
     for trial in trials:
         tracker.trial_changed(trial, plan.search_of(trial.scale, trial.tokens))
-        points = read_curve(folder, trial.key)
+        points = whole_curve(folder, trial)
         if points:
             tracker.points(trial.key, points)

@@ -4,6 +4,7 @@ ScalesweepError
 ├── InputError              what the user gave is wrong: one message, exit code 2, nothing started
 │   ├── MissingColumnError  a table of runs lacks what a law needs
 │   └── RunFolderError      the run folder is another sweep's, is in use, or its ledger is damaged
+├── StorageError            what all nodes share cannot be read or written now
 ├── FitError                a law cannot be fitted to these records at all (a poor fit is a status)
 └── TrialError              a trial ended without a measurement (trainers.api gives it its cause)
 
@@ -27,6 +28,10 @@ class MissingColumnError(InputError):
 
 class RunFolderError(InputError):
     """The run folder belongs to another sweep, is in use by another driver, or is damaged."""
+
+
+class StorageError(ScalesweepError):
+    """What all nodes share cannot be read or written now. It may work again later."""
 
 
 class FitError(ScalesweepError):

@@ -30,14 +30,21 @@ PROTOCOL_VERSION = 1
 class Cause(StrEnum):
     """Why an attempt ended without a measurement."""
 
-    PREEMPTED = "preempted"  # the node was taken away, and said so
-    NODE_LOST = "node lost"  # the machine went without a word
-    WORKER_LOST = "worker lost"  # the process died, its machine did not
-    OUT_OF_MEMORY = "out of memory"
+    PREEMPTED = "preempted"  # the node or the process was taken away, and said so
+    NODE_LOST = "node lost"  # the machine went without a word, or nobody reaches it
+    WORKER_LOST = "worker lost"  # the process died, its machine did not (the kernel's out-of-memory killer, too)
+    DRIVER_LOST = "driver lost"  # the driver ended without a word, and its attempts with it
+    OUT_OF_HOST_MEMORY = "out of host memory"
+    OUT_OF_DEVICE_MEMORY = "out of device memory"
     DISK_FULL = "disk full"
     TIMED_OUT = "timed out"
     USER_ERROR = "user error"  # the user's own code or command failed
     BUG = "bug"  # ours
+
+    @classmethod
+    def _missing_(cls, value: object) -> Cause | None:
+        """Ledgers of the first version did not tell which memory was out."""
+        return cls.OUT_OF_DEVICE_MEMORY if value == "out of memory" else None
 
 
 class TrialFailed(TrialError):

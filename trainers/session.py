@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import time
 import traceback
@@ -27,15 +28,19 @@ from trainers.user import UserTrainer
 # Nats per token above the curve's first point. A guess: a perplexity seven times the start's is out of
 # reach of noise, and of the bump that warmup leaves in a run that recovers.
 DIVERGED_RISE = 2.0
-# Part of the standard library's MemoryError and of torch.OutOfMemoryError, told by name: no torch here.
-_OUT_OF_MEMORY = {"MemoryError", "OutOfMemoryError"}
+# Told by name: no torch here.
+_DEVICE_MEMORY_ERROR = "OutOfMemoryError"
+# Other failures to allocate are plain RuntimeErrors with these words (torch 2.13, c10/core/impl/alloc_cpu.cpp).
+_DEVICE_MEMORY_WORDS = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+_HOST_MEMORY_WORDS = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
 
 
 class TrialSession:
     """The trainer's one line to the world outside; see trainers.api.Session.
 
     Every point goes to the trial's spool first, then to `deliver`. Points of earlier attempts are
-    delivered again at the start, since whoever collected them may have died. Raises TrialFailed where
+    delivered again at the start, since whoever collected them may have died. `reached` is how far the collector has
+    the curve. Raises TrialFailed where
     the workspace cannot be written or belongs to a newer attempt.
     """
 
@@ -47,12 +52,14 @@ class TrialSession:
         workspace: Path,
         deliver: Callable[[tuple[CurvePoint, ...]], None],
         stop: Callable[[], bool],
+        reached: int = 0,
     ) -> None:
         self._spec = spec
         self._attempt = attempt
         self._workspace = workspace
         self._deliver = deliver
         self._stop = stop
+        self._reached = reached
         self._spool = Spool(workspace, attempt)
         self._points = dict(self._spool.history.points)
         self._repeated = self._spool.history.repeated_tokens
@@ -109,9 +116,10 @@ class TrialSession:
 
     def resumed_at(self, tokens: int) -> None:
         """Count what earlier attempts are known to have trained beyond `tokens` as repeated."""
-        if tokens < self.tokens:
-            self._spool.repeated(self.tokens - tokens)
-            self._repeated += self.tokens - tokens
+        lost = max(self.tokens, self._reached) - tokens
+        if lost > 0:
+            self._spool.repeated(lost)
+            self._repeated += lost
 
     def check_divergence(self) -> None:
         """Raises TrialDiverged where a loss is not finite or far above the curve's first one."""
@@ -177,13 +185,24 @@ def _unfinished(trainer: Trainer, spec: TrialSpec, session: TrialSession) -> Tri
 
 
 def _failure(error: BaseException, trainer: Trainer) -> TrialFailed:
-    if type(error).__name__ in _OUT_OF_MEMORY:
-        return TrialFailed(Cause.OUT_OF_MEMORY, str(error) or type(error).__name__)
+    if (memory := _memory(error)) is not None:
+        return TrialFailed(memory, str(error) or type(error).__name__)
     if disk_is_full(error):
         return TrialFailed(Cause.DISK_FULL, str(error))
     if isinstance(error, ScalesweepError):
         return TrialFailed(Cause.USER_ERROR, str(error))
     return TrialFailed(_fault(trainer), "".join(traceback.format_exception(error)).rstrip())
+
+
+def _memory(error: BaseException) -> Cause | None:
+    """Which memory is out; None where the error says nothing of it."""
+    text = str(error) if isinstance(error, RuntimeError) else ""
+    if type(error).__name__ == _DEVICE_MEMORY_ERROR or any(words in text for words in _DEVICE_MEMORY_WORDS):
+        return Cause.OUT_OF_DEVICE_MEMORY
+    refused = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    if refused or isinstance(error, MemoryError) or any(words in text for words in _HOST_MEMORY_WORDS):
+        return Cause.OUT_OF_HOST_MEMORY
+    return None
 
 
 def _fault(trainer: Trainer) -> Cause:

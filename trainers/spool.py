@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers.api import Cause, CurvePoint, TrialFailed
+from trainers.checked_lines import decode, encode
 
 POINTS_FILE = "points.jsonl"
 ATTEMPT_FILE = "attempt"
@@ -84,9 +84,9 @@ class Spool:
 
     def _append(self, kind: str, value: object) -> None:
         self._refuse_if_fenced()
-        line = json.dumps({"attempt": self._attempt, kind: value}, separators=(",", ":")) + "\n"
+        line = encode({"attempt": self._attempt, kind: value})
         with storage_errors(self._path):
-            written = self._file.write(line.encode())
+            written = self._file.write(line)
             if written < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -117,11 +117,16 @@ def _records(path: Path) -> list[dict[str, Any]]:
     whole = text.rfind(b"\n") + 1
     if whole < len(text):
         os.truncate(path, whole)
+    return [_record(path, number, line) for number, line in enumerate(text[:whole].splitlines(), start=1)]
+
+
+def _record(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
-        return [json.loads(line) for line in text[:whole].splitlines()]
+        return decode(line)
     except ValueError as error:
         raise TrialFailed(
-            Cause.USER_ERROR, f"{path} is damaged ({error}); remove its folder to train the trial anew"
+            Cause.USER_ERROR,
+            f"{path}: line {number} is damaged ({error}); remove its folder to train the trial anew",
         ) from error
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from orchestrator.ports import Resources
@@ -15,19 +16,21 @@ _EPSILON = 1e-6  # shares are decimal fractions: ten of 0.1 must make one
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSize:
-    """What a node has in all. memory_gib is None where it is not counted."""
+    """What a node has in all, and its labels. memory_gib is None where it is not counted."""
 
     cpus: float
     gpus: int = 0
     memory_gib: float | None = None
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def holds(self, wanted: Resources) -> bool:
         """Whether the node could run it if nothing else ran there."""
-        return Free.of(self).fits(wanted)
+        carries = all(self.labels.get(key) == value for key, value in wanted.labels.items())
+        return carries and Free.of(self).fits(wanted)
 
     def __str__(self) -> str:
         memory = "" if self.memory_gib is None else f", memory_gib: {self.memory_gib:.1f}"
-        return f"cpus: {self.cpus:g}, gpus: {self.gpus}{memory}"
+        return f"cpus: {self.cpus:g}, gpus: {self.gpus}{memory}{_labels(self.labels)}"
 
 
 @dataclass(kw_only=True)
@@ -81,20 +84,31 @@ def size_of(shape: Resources) -> tuple[float, ...]:
 def check_fits(resources: Mapping[str, Resources], nodes: Iterable[NodeSize]) -> None:
     """Raises InputError naming the first scale whose resources are no request, or fit no node."""
     nodes = list(nodes)
-    largest = max(nodes, key=lambda node: (node.gpus, node.cpus), default=None)
     for scale, wanted in resources.items():
         _check_request(scale, wanted)
         if not any(node.holds(wanted) for node in nodes):
             raise InputError(
-                f"resources of scale {scale!r}: one trial wants {describe(wanted)}; the largest node has "
-                f"{largest or 'nothing'}; lower the request or add a larger node"
+                f"resources of scale {scale!r}: one trial wants {describe(wanted)}; {_types(nodes)}; "
+                "lower the request or add a node that has it"
             )
 
 
 def describe(wanted: Resources) -> str:
     """The request as it stands in a sweep file."""
     memory = "" if wanted.memory_gib is None else f", memory_gib: {wanted.memory_gib:g}"
-    return f"cpus: {wanted.cpus:g}, gpus: {wanted.gpus:g}{memory}"
+    return f"cpus: {wanted.cpus:g}, gpus: {wanted.gpus:g}{memory}{_labels(wanted.labels)}"
+
+
+def _types(nodes: Iterable[NodeSize]) -> str:
+    """Each type of node once, the largest first, with how many there are."""
+    counts = Counter(str(node) for node in sorted(nodes, key=lambda node: (node.gpus, node.cpus), reverse=True))
+    types = "; ".join(f"{count} with {size}" for size, count in counts.items())
+    return f"the nodes are {types}" if types else "there is no node that takes work"
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    shown = ", ".join(f"{key}: {value}" for key, value in sorted(labels.items()))
+    return f", labels: {{{shown}}}" if shown else ""
 
 
 def _check_request(scale: str, wanted: Resources) -> None:

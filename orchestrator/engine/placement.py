@@ -50,7 +50,7 @@ class Placement:
     _waiting: dict[Resources, float] = field(default_factory=dict, init=False)
 
     def set_nodes(self, nodes: Mapping[str, NodeSize]) -> None:
-        """Nodes that are alive now. Workers on other ones stay until they are removed."""
+        """Nodes that take work now. Workers on other ones stay until they are removed, and get none."""
         self._nodes = dict(sorted(nodes.items()))
 
     @property
@@ -89,6 +89,11 @@ class Placement:
     def occupy(self, worker: str) -> None:
         """The worker has an attempt."""
         self._busy.add(worker)
+
+    @property
+    def wanted(self) -> list[Resources]:
+        """The shapes that are occupied, each as often as it is, and those that wait."""
+        return [seat.shape for worker, seat in self._seats.items() if worker in self._busy] + list(self._waiting)
 
     def release(self, worker: str) -> None:
         """The worker is idle again. No error if it is not known."""
@@ -150,6 +155,8 @@ class Placement:
 
 
 def _capacity(size: NodeSize, shape: Resources) -> int:
+    if not size.holds(shape):
+        return 0
     free, count = Free.of(size), 0
     while free.fits(shape) and size_of(shape) > (0, 0, 0):
         free.take(shape, free.gpus_for(shape))

@@ -7,38 +7,35 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import ray
-from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError, RayError, RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.exceptions import RayError, RayTaskError
 
-from orchestrator.engine.cluster import LOCAL, alive_nodes, connect
-from orchestrator.engine.nodes import check_fits
+from orchestrator.engine.cluster import LOCAL, connect, disconnect
+from orchestrator.engine.member import Member, answered, cause_of, make_member, started
+from orchestrator.engine.nodes import NodeSize, check_fits, size_of
+from orchestrator.engine.nonce import Admission
 from orchestrator.engine.placement import Grant, Placement
-from orchestrator.engine.worker import Worker
+from orchestrator.engine.slot import TOO_LONG
+from orchestrator.engine.watch import LOOK_EVERY_S, ClusterView, Watch
 from orchestrator.ports import Assignment, AttemptEnded, Outcome, PoolEvent, Resources, TrainerRef
 from search_spaces.errors import InputError, ScalesweepError
 from trainers.api import Cause
 
 logger = logging.getLogger(__name__)
 
-# A poll that found nothing comes back and is sent again, so that no call stays open for hours. Seconds.
-_POLL_S = 30.0
-_NODES_EVERY_S = 5.0  # how often nodes that came or went are looked for; a guess
-_GIB = 2**30
-
-
-@dataclass(kw_only=True)
-class _Member:
-    """A worker as the driver sees it: its handle, the poll that is out, and its attempt."""
-
-    handle: Any
-    ready: ray.ObjectRef
-    poll: ray.ObjectRef
-    assignment: Assignment | None = None
+_SLICE_S = 1.0  # a wait looks at nodes, silence and time-outs this often
+# No new worker is tried on the node of one that does not answer for so long, seconds: by then Ray knows whether it
+# is alive.
+_SHUNNED_S = 60.0
+# A view of the cluster that is older makes no new workers: making one may hang. Seconds.
+_STALE_S = 3 * LOOK_EVERY_S
+_REFRESH_S = 3.0  # so long an answer is waited for before a lost worker's cause is told by what is known, seconds
+# The first workers have so long to build and warm their trainers, seconds, and a place where one died is tried so
+# often. Guesses: reading a large corpus from a shared disk takes a minute.
+_START_S, _START_TRIES = 600.0, 3
+_CLOSE_S = 5.0
 
 
 class RayPool:
@@ -47,7 +44,10 @@ class RayPool:
     `start` fills the cluster with workers of the `smallest` shape; other shapes get workers when they are
     asked for, in the place of idle ones. `address` is `local` (Ray is started on this machine and ends with
     this process) or a cluster's (`auto`: the one that this machine is part of). At most `workers` live at once,
-    if it is given. A process that is connected to Ray already stays connected to that.
+    if it is given, and an autoscaler is asked for so many; else for one more than runs. For `wait_s` seconds nodes
+    that a scale needs may be missing at the start. A process that is connected to Ray already stays connected to
+    that. Only nodes that share the `storage` work, without one only the driver's. Raises ClusterLostError from any
+    method when the cluster does not answer any more.
     """
 
     def __init__(
@@ -57,39 +57,68 @@ class RayPool:
         address: str = LOCAL,
         workers: int | None = None,
         smallest: Resources = Resources(),  # noqa: B008 - frozen
+        wait_s: float = 0.0,
+        storage: str | None = None,
     ) -> None:
         self._trainer = trainer
         self._smallest = smallest
         self._address = address
         self._workers = workers
+        self._wait_s = wait_s
         self._owns_ray = False
+        self._watch: Watch | None = None
+        self._admission = Admission(storage)
         self._placement = Placement(max_workers=workers)
-        self._members: dict[str, _Member] = {}
+        self._members: dict[str, Member] = {}
         self._numbers = itertools.count()
+        self._shunned: dict[str, float] = {}  # node: until when, monotonic seconds
         self._events: list[PoolEvent] = []
-        self._nodes_at = 0.0
 
     def start(self) -> None:
         """Connect, and bring up warm workers in parallel. Raises InputError where the trainer cannot be built."""
         # More workers than processors are the user's choice; fewer do not make the machine smaller.
         more = self._workers is not None and self._workers > (os.cpu_count() or 1)
         self._owns_ray = connect(self._address, cpus=self._workers if more else None)
-        self._look_at_nodes()
-        check_fits({"default": self._smallest}, self._placement.nodes.values())
-        while (grant := self._placement.request(self._smallest, time.monotonic())) is not None:
-            self._placement.occupy(self._worker_for(grant, self._smallest))
-        for name, member in self._members.items():
+        self._watch = Watch()
+        self._watch.refresh(_REFRESH_S)
+        self._admission.start(self._watch.view.nodes)
+        self.check({"default": self._smallest})
+        for _ in range(_START_TRIES):
+            if not self._bring_up():
+                break
+        for name in self._members:
             self._placement.release(name)
-            _get_ready(member.ready)
+        if not self._members:
+            raise ScalesweepError(
+                f"no worker came up in {_START_TRIES} tries: each died as it started; see Ray's logs "
+                "(/tmp/ray/session_latest/logs) on the nodes, and their memory"
+            )
 
     def check(self, resources: Mapping[str, Resources]) -> None:
         """Raises InputError naming the scale whose resources no node of the cluster can give."""
-        check_fits(resources, self._placement.nodes.values())
+        deadline = time.monotonic() + self._wait_s
+        while True:
+            self._watching.refresh(_REFRESH_S)
+            self._watching.check()
+            self._follow_nodes()
+            try:
+                return check_fits(resources, self._placement.nodes.values())
+            except InputError as error:
+                if time.monotonic() > deadline:
+                    raise
+                logger.warning("waiting for nodes: %s", error)
+                self._want(list(resources.values()))
+                time.sleep(min(LOOK_EVERY_S, self._wait_s))
 
     @property
     def slots(self) -> int:
         """How many trials of the smallest resources run at once."""
         return self._placement.slots(self._smallest)
+
+    @property
+    def nodes(self) -> Mapping[str, NodeSize]:
+        """The nodes that take work now, by their ids."""
+        return self._placement.nodes
 
     @property
     def busy(self) -> int:
@@ -100,49 +129,98 @@ class RayPool:
 
     def has_room(self, resources: Resources) -> bool:
         """Whether an attempt would start at once. If not, capacity that is freed is held for it for a while."""
-        return self._placement.request(resources, time.monotonic()) is not None
+        return self._grant(resources) is not None
 
     def submit(self, assignment: Assignment) -> str:
         """Start an attempt; returns the name of its worker. Raises ScalesweepError where there is no room."""
-        grant = self._placement.request(assignment.resources, time.monotonic())
+        grant = self._grant(assignment.resources)
         if grant is None:
             raise ScalesweepError(f"no room for trial {assignment.spec.key}: ask has_room before submit")
         name = self._worker_for(grant, assignment.resources)
-        member = self._members[name]
-        member.assignment = assignment
+        self._members[name].give(assignment)
         self._placement.occupy(name)
-        member.handle.begin.remote(assignment)
         return name
 
     def wait(self, timeout_s: float) -> Sequence[PoolEvent]:
         """What happened, at once if something has; empty after the time-out."""
-        if time.monotonic() - self._nodes_at > _NODES_EVERY_S:
-            self._look_at_nodes()
-        polls = {member.poll: name for name, member in self._members.items()}
-        if polls:
-            done, _ = ray.wait(list(polls), num_returns=1, timeout=0 if self._events else timeout_s)
-            more, _ = ray.wait(list(polls), num_returns=len(polls), timeout=0) if done else ([], [])
-            for ref in more:
-                self._collect(polls[ref])
-        elif not self._events:
-            time.sleep(timeout_s)
-        events, self._events = self._events, []
-        return events
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self._look()
+            left_s = max(0.0, deadline - time.monotonic())
+            self._hear(0.0 if self._events else min(_SLICE_S, left_s))
+            if self._events or time.monotonic() >= deadline:
+                events, self._events = self._events, []
+                return events
 
     def ask_to_leave(self, key: str) -> None:
         """Let the trial's attempt write a checkpoint and end as paused."""
         for member in self._members.values():
             if member.assignment is not None and member.assignment.spec.key == key:
-                member.handle.ask_to_leave.remote(key)
+                member.ask_to_leave()
 
     def close(self) -> None:
         """End all workers, and Ray if this pool started it."""
         for name in list(self._members):
             self._dismiss(name)
         self._events = []
+        if self._watch is not None:
+            self._watch.close(_CLOSE_S)
+            self._watch = None
+            self._admission.close()
         if self._owns_ray:
-            ray.shutdown()
+            disconnect()
             self._owns_ray = False
+
+    @property
+    def _watching(self) -> Watch:
+        if self._watch is None:
+            raise ScalesweepError("the pool is not started: call start first")
+        return self._watch
+
+    # Making workers
+
+    def _bring_up(self) -> bool:
+        """A worker in every place that is free, waited for; whether one of them was lost."""
+        self._follow_nodes()
+        waiting: list[str] = []
+        while (grant := self._grant(self._smallest)) is not None:
+            name = self._worker_for(grant, self._smallest)
+            self._placement.occupy(name)
+            waiting.append(name)
+        lost, deadline = False, time.monotonic() + _START_S
+        while waiting:
+            self._watching.check()
+            for name in started(self._members, waiting, _SLICE_S):
+                waiting.remove(name)
+                lost |= not self._came_up(name)
+            for name in [each for each in waiting if not self._watching.view.alive(self._members[each].node)]:
+                waiting.remove(name)
+                self._dismiss(name)
+                lost = True
+            if time.monotonic() > deadline:
+                raise ScalesweepError(f"{len(waiting)} workers have not built their trainers within {_START_S:g} s")
+        return lost
+
+    def _came_up(self, name: str) -> bool:
+        """Whether a worker is ready; one that died is dismissed. Raises what building the trainer raised."""
+        try:
+            ray.get(self._members[name].ready, timeout=_SLICE_S)
+        except RayTaskError as error:
+            if isinstance(error.cause, InputError):
+                raise error.cause from error
+            raise ScalesweepError(f"a worker cannot build its trainer: {error}") from error
+        except RayError as error:
+            logger.warning("%s died while it started: %s", name, error)
+            self._dismiss(name)
+            self._watching.refresh(_REFRESH_S)
+            return False
+        return True
+
+    def _grant(self, shape: Resources) -> Grant | None:
+        grant = self._placement.request(shape, time.monotonic())
+        if grant is not None and grant.worker is None and self._watching.age_s > _STALE_S:
+            return None
+        return grant
 
     def _worker_for(self, grant: Grant, shape: Resources) -> str:
         """The worker of a grant: the idle one, or a new one after others were retired."""
@@ -151,87 +229,105 @@ class RayPool:
         for name in grant.retire:
             self._dismiss(name)
         name = f"worker-{next(self._numbers)}"
-        handle = _actor(shape, grant.node).remote(self._trainer, Path.cwd(), shape)
-        self._members[name] = _Member(
-            handle=handle, ready=handle.ready.options(concurrency_group="start").remote(), poll=_poll(handle)
-        )
+        self._members[name] = make_member(self._trainer, shape, grant.node)
         self._placement.add(name, shape, grant.node)
         return name
 
-    def _collect(self, name: str) -> None:
-        """Take in what a worker's poll brought, and poll again."""
-        member = self._members[name]
-        try:
-            found: Sequence[PoolEvent] = ray.get(member.poll)
-        except RayError as error:
-            self._lost(name, error)
-            return
-        self._events.extend(found)
-        if any(isinstance(event, AttemptEnded) for event in found):
-            member.assignment = None
-            self._placement.release(name)
-        member.poll = _poll(member.handle)
+    # What becomes of workers and nodes
 
-    def _lost(self, name: str, error: RayError) -> None:
-        """A worker that does not answer is given up: unavailable is treated as dead, its attempt is fenced."""
+    def _look(self) -> None:
+        """Follow the nodes, and give up workers that have gone, do not answer, or take too long."""
+        self._watching.check()
+        self._follow_nodes()
+        for name in list(self._members):
+            self._examine(name, self._watching.view, time.monotonic())
+        self._want([])
+
+    def _examine(self, name: str, view: ClusterView, now: float) -> None:
         member = self._members[name]
-        node = self._placement.seat(name).node
+        if not view.alive(member.node):
+            cause = Cause.PREEMPTED if member.leaving or member.node in view.dismissed else Cause.NODE_LOST
+            self._lost(name, cause, f"node {member.node} has left the cluster")
+        elif member.overdue(now):
+            self._shun(member.node)
+            self._lost(name, Cause.NODE_LOST, f"no answer for {now - member.polled_at:.0f} s")
+        elif member.timed_out(now):
+            self._lost(name, Cause.TIMED_OUT, TOO_LONG)
+        elif member.node in view.draining and not member.leaving:
+            self._let_go(name)
+
+    def _hear(self, timeout_s: float) -> None:
+        """Take in what workers say."""
+        if not self._members:
+            time.sleep(timeout_s)
+            return
+        failed: dict[str, RayError] = {}
+        for name in answered(self._members, timeout_s):
+            try:
+                self._take_in(name)
+            except RayError as error:
+                failed[name] = error
+        if not failed:
+            return
+        view = self._watching.refresh(_REFRESH_S)
+        self._follow_nodes()
+        for name, reason in failed.items():
+            member = self._members[name]
+            cause = cause_of(reason, member, view)
+            if cause is Cause.NODE_LOST:
+                self._shun(member.node)
+            self._lost(name, cause, str(reason))
+
+    def _take_in(self, name: str) -> None:
+        member = self._members[name]
+        heard = member.hear()
+        if heard is None:
+            return
+        for event in heard.events:
+            if isinstance(event, AttemptEnded):
+                member.take_back()
+                self._placement.release(name)
+                if event.outcome is Outcome.PAUSED and member.leaving:
+                    event = replace(event, cause=Cause.PREEMPTED)  # noqa: PLW2901
+            self._events.append(event)
+        if heard.leaving or member.leaving:
+            self._let_go(name)
+
+    def _let_go(self, name: str) -> None:
+        """A worker whose process or node is about to go: it hands over, and is dismissed when it has."""
+        member = self._members[name]
+        member.leaving = True
+        if member.assignment is None:
+            self._dismiss(name)
+        else:
+            member.ask_to_leave()
+
+    def _lost(self, name: str, cause: Cause, message: str) -> None:
+        """A worker that is given up: it may still run behind a cut link, and its attempt is fenced."""
+        ended = self._members[name].failed(cause, message)
         self._dismiss(name)
-        self._look_at_nodes()
-        cause = _cause(error, node_alive=node in self._placement.nodes)
-        logger.warning("%s: %s", name, cause.value)
-        if member.assignment is not None:
-            self._events.append(
-                AttemptEnded(
-                    key=member.assignment.spec.key,
-                    attempt=member.assignment.attempt,
-                    outcome=Outcome.FAILED,
-                    cause=cause,
-                    message=str(error),
-                )
-            )
+        logger.warning("%s: %s: %s", name, cause.value, message.partition("\n")[0])
+        if ended is not None:
+            self._events.append(ended)
 
     def _dismiss(self, name: str) -> None:
         ray.kill(self._members.pop(name).handle, no_restart=True)
         self._placement.remove(name)
 
-    def _look_at_nodes(self) -> None:
-        self._nodes_at = time.monotonic()
-        self._placement.set_nodes(alive_nodes())
+    def _shun(self, node: str) -> None:
+        """Make no worker there until Ray knows whether the node is alive."""
+        self._shunned[node] = time.monotonic() + _SHUNNED_S
+        self._follow_nodes()
 
+    def _follow_nodes(self) -> None:
+        now = time.monotonic()
+        self._shunned = {node: until for node, until in self._shunned.items() if until > now}
+        nodes = self._admission.of(self._watching.view.nodes)
+        self._placement.set_nodes({node: size for node, size in nodes.items() if node not in self._shunned})
 
-def _actor(shape: Resources, node: str) -> Any:  # noqa: ANN401 - Ray's actor classes have no type
-    memory = {} if shape.memory_gib is None else {"memory": int(shape.memory_gib * _GIB)}
-    return ray.remote(
-        num_cpus=shape.cpus,
-        num_gpus=shape.gpus,
-        max_restarts=0,
-        concurrency_groups={"start": 1, "poll": 1},
-        scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
-        **memory,
-    )(Worker)
-
-
-def _poll(handle: Any) -> ray.ObjectRef:  # noqa: ANN401
-    return handle.poll.options(concurrency_group="poll").remote(_POLL_S)
-
-
-def _get_ready(ready: ray.ObjectRef) -> None:
-    try:
-        ray.get(ready)
-    except RayTaskError as error:
-        if isinstance(error.cause, InputError):
-            raise error.cause from error
-        raise ScalesweepError(f"a worker cannot build its trainer: {error}") from error
-    except RayError as error:
-        raise ScalesweepError(f"a worker died while it started: {error}") from error
-
-
-def _cause(error: RayError, *, node_alive: bool) -> Cause:
-    if isinstance(error, ActorDiedError) and error.preempted:
-        return Cause.PREEMPTED
-    if isinstance(error, OutOfMemoryError):
-        return Cause.OUT_OF_MEMORY
-    if isinstance(error, NodeDiedError) or not node_alive:
-        return Cause.NODE_LOST
-    return Cause.BUG if isinstance(error, RayTaskError) else Cause.WORKER_LOST
+    def _want(self, more: Sequence[Resources]) -> None:
+        """What an autoscaler is asked for: what runs and waits, and as many of the smallest as the user wants."""
+        if self._address != LOCAL:
+            wanted = [*self._placement.wanted, *more]
+            wanted += [self._smallest] * ((self._workers or 0) - len(wanted))
+            self._watching.wanted = sorted(wanted, key=size_of)

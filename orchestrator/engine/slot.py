@@ -8,16 +8,24 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from orchestrator.ports import Assignment, AttemptEnded, Outcome, PointsArrived, PoolEvent, TrainerRef
+from orchestrator.storage.workspace import attempt_workspace
 from search_spaces.errors import InputError
 from trainers import registry
 from trainers.api import Cause, CurvePoint, Trainer, TrialFailed, TrialPaused
 from trainers.session import TrialSession, run_trial
 
+TOO_LONG = "the attempt took longer than its scale's timeout_minutes"
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
     assignment: Assignment
+    preempted: threading.Event  # the slot's
     leave: threading.Event = field(default_factory=threading.Event)
+
+    def should_leave(self) -> bool:
+        """Whether the trial was asked to leave, or its process is about to be taken away."""
+        return self.leave.is_set() or self.preempted.is_set()
 
 
 class Slot:
@@ -32,6 +40,8 @@ class Slot:
         self._events = events
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._job: _Job | None = None
+        self._begun = self._ended = 0
+        self._preempted = threading.Event()
         self._ready = threading.Event()
         self._broken: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="scalesweep-slot", daemon=True)
@@ -45,13 +55,23 @@ class Slot:
 
     def begin(self, assignment: Assignment) -> None:
         """Run an attempt after those begun before."""
-        self._job = _Job(assignment=assignment)
+        self._begun += 1
+        self._job = _Job(assignment=assignment, preempted=self._preempted)
         self._jobs.put(self._job)
 
     def ask_to_leave(self, key: str) -> None:
         """Let the trial's attempt pause, if it is the one begun last."""
         if self._job is not None and self._job.assignment.spec.key == key:
             self._job.leave.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether every attempt begun has its end in the queue."""
+        return self._ended >= self._begun
+
+    def preempt(self) -> None:
+        """Let the running attempt, and any later one, hand over: the process is about to be taken away."""
+        self._preempted.set()
 
     def close(self, timeout_s: float) -> None:
         """Let the running attempt pause, and wait so long for it."""
@@ -67,6 +87,7 @@ class Slot:
                 self._events.put(_unbuilt(job.assignment, self._broken))
             else:
                 self._events.put(_attempt(trainer, job, self._events))
+            self._ended += 1
 
     def _build(self) -> Trainer | None:
         try:
@@ -103,16 +124,21 @@ def _attempt(trainer: Trainer, job: _Job, events: SimpleQueue[PoolEvent]) -> Att
         events.put(PointsArrived(key=key, attempt=attempt, points=points))
 
     try:
-        with TrialSession(
-            spec=assignment.spec,
-            attempt=attempt,
-            workspace=assignment.workspace,
-            deliver=deliver,
-            stop=job.leave.is_set,
-        ) as session:
+        with (
+            attempt_workspace(assignment, job.should_leave) as workspace,
+            TrialSession(
+                spec=assignment.spec,
+                attempt=workspace.start,
+                workspace=workspace.folder,
+                deliver=deliver,
+                stop=workspace.should_stop,
+                reached=assignment.reached,
+            ) as session,
+        ):
             result = run_trial(trainer, assignment.spec, session)
     except TrialPaused as paused:
-        return AttemptEnded(key=key, attempt=attempt, outcome=Outcome.PAUSED, message=str(paused))
+        cause = Cause.PREEMPTED if job.preempted.is_set() else None
+        return AttemptEnded(key=key, attempt=attempt, outcome=Outcome.PAUSED, cause=cause, message=str(paused))
     except TrialFailed as failed:
         return AttemptEnded(
             key=key, attempt=attempt, outcome=Outcome.FAILED, cause=failed.cause, message=failed.message

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from types import FrameType
 
 from orchestrator.engine.slot import Slot, drain
 from orchestrator.ports import Assignment, PoolEvent, Resources, TrainerRef
@@ -23,8 +28,25 @@ _MALLOC = {
 }
 
 
+_LOOK_EVERY_S = 0.25  # how often a poll looks whether the process is to go
+# How long an attempt may take to hand over after SIGTERM, and then the driver to fetch its last events, seconds.
+# Whoever sends SIGTERM sends SIGKILL after a grace of their own (Kubernetes 30 s, Slurm 30 s); these are guesses.
+_HAND_OVER_S, _FETCH_S = 120.0, 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """What a poll brings: events, and whether the worker's process is about to end."""
+
+    events: tuple[PoolEvent, ...]
+    leaving: bool
+
+
 class Worker:
-    """One slot behind a process boundary. Calls other than `poll` and `ready` return at once."""
+    """One slot behind a process boundary. Calls other than `poll` and `ready` return at once.
+
+    SIGTERM lets the running attempt hand over; the process ends when that is done.
+    """
 
     def __init__(self, trainer: TrainerRef, folder: Path, shape: Resources) -> None:
         _prepare_process(shape)
@@ -32,6 +54,8 @@ class Worker:
             os.chdir(folder)
         self._events: SimpleQueue[PoolEvent] = SimpleQueue()
         self._slot = Slot(trainer, folder, self._events)
+        self._leaving = self._told = False
+        _on_sigterm(self._leave)
 
     def ready(self) -> None:
         """Return when the trainer is warm. Raises what building it raised."""
@@ -41,13 +65,49 @@ class Worker:
         """Start an attempt."""
         self._slot.begin(assignment)
 
-    def poll(self, timeout_s: float) -> Sequence[PoolEvent]:
+    def poll(self, timeout_s: float) -> Heard:
         """Events since the last poll, as soon as there are any; empty after the time-out."""
-        return drain(self._events, timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            left_s = deadline - time.monotonic()
+            events = drain(self._events, min(left_s, _LOOK_EVERY_S))
+            leaving = self._leaving  # after the events: it is set before an attempt hands over
+            if events or left_s <= 0 or leaving > self._told:
+                self._told = leaving
+                return Heard(events=tuple(events), leaving=leaving)
 
     def ask_to_leave(self, key: str) -> None:
         """Let the trial's attempt pause."""
         self._slot.ask_to_leave(key)
+
+    def _leave(self) -> None:
+        """Hand over and end the process; the driver ends it earlier if it is there."""
+        self._leaving = True
+        self._slot.preempt()
+        deadline = time.monotonic() + _HAND_OVER_S
+        while not self._slot.idle and time.monotonic() < deadline:
+            time.sleep(_LOOK_EVERY_S)
+        time.sleep(_FETCH_S)
+        os._exit(0)
+
+
+def _on_sigterm(leave: Callable[[], None]) -> None:
+    """Call it in a thread of its own at the first SIGTERM, in the place of Ray's handler, which ends the process.
+
+    Ray makes actors in the main thread, where alone a handler can be set (ray 2.60). The handler only writes to a
+    pipe: it may interrupt whatever holds a lock.
+    """
+    reader, writer = os.pipe()
+
+    def wait() -> None:
+        os.read(reader, 1)
+        leave()
+
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signal wants it
+        os.write(writer, b"!")
+
+    threading.Thread(target=wait, name="scalesweep-sigterm", daemon=True).start()
+    signal.signal(signal.SIGTERM, handle)
 
 
 def _prepare_process(shape: Resources) -> None:

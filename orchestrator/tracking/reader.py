@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.laws.records import CANONICAL_COLUMNS, RunRecord
+from orchestrator.masking import masked
 from orchestrator.tracking.runs import TRIAL_TAG
-from orchestrator.tracking.store import before_import, connect, existing_store, masked
+from orchestrator.tracking.store import before_import, connect, existing_store
 from search_spaces.errors import InputError, MissingColumnError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.tracking.outbox import Summary
+from orchestrator.tracking.parcels import Summary
 from orchestrator.tracking.runs import (
     METRICS_PER_CALL,
     NOTE_TAG,

@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.masking import masked
 from search_spaces.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,11 +69,6 @@ def is_server(uri: str) -> bool:
 def artifact_location(uri: str, folder: Path) -> str | None:
     """Where artifacts go: beside the database, or None where the server decides."""
     return None if is_server(uri) else (folder.resolve() / "mlartifacts").as_uri()
-
-
-def masked(uri: str) -> str:
-    """The address without its password."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", uri)
 
 
 def before_import() -> None:

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from orchestrator.tracking.store import connect, database, is_server, masked, store_uri
+from orchestrator.masking import masked
+from orchestrator.tracking.store import connect, database, is_server, store_uri
 from search_spaces.errors import InputError
 
 HOST = "127.0.0.1"

@@ -174,10 +174,10 @@ class TestTracker:
 
     def test_says_why_a_trial_failed(self, place, small_search, make_trial):
         tracker = place.start()
-        failed = make_trial(0, state=TrialState.FAILED, cause=Cause.OUT_OF_MEMORY, message="no room")
+        failed = make_trial(0, state=TrialState.FAILED, cause=Cause.OUT_OF_DEVICE_MEMORY, message="no room")
         tracker.trial_changed(failed, small_search)
         assert tracker.close(PATIENCE_S)
-        assert {"state": "failed", "cause": "out of memory"}.items() <= place.shown()[failed.key].tags.items()
+        assert {"state": "failed", "cause": "out of device memory"}.items() <= place.shown()[failed.key].tags.items()
 
     def test_shows_the_summary(self, place, small_search, make_trial):
         tracker = place.start()

@@ -1,4 +1,4 @@
-"""The WorkerPool contract, on threads and on Ray."""
+"""The WorkerPool contract, on threads, on Ray, and on the simulation's clock."""
 
 from __future__ import annotations
 
@@ -50,6 +50,12 @@ def train(spec, session):
         raise OSError(28, "No space left on device")
     if spec.key == "short":
         return
+    while spec.key == "goes" and session.attempt == 1:
+        if session.should_stop():
+            return
+        time.sleep(0.02)
+    while spec.key == "deaf" and session.attempt == 1:
+        time.sleep(0.02)
     while spec.key == "hangs" and session.attempt == 1 and not session.should_stop():
         time.sleep(0.02)
     for tokens in spec.eval_tokens[1:]:
@@ -57,6 +63,9 @@ def train(spec, session):
 """
 
 StartPool = Callable[[TrainerRef], WorkerPool]
+
+
+ALL = pytest.mark.parametrize("start_pool", ["local", "ray", "simulated"], indirect=True)
 
 
 @pytest.fixture(scope="module", params=["local", "ray"])
@@ -76,6 +85,8 @@ def start_pool(request: pytest.FixtureRequest) -> Iterator[StartPool]:
         return running[repr(trainer)]
 
     def make(trainer: TrainerRef) -> WorkerPool:
+        if request.param == "simulated":
+            return simulated(trainer)
         if request.param == "local":
             from orchestrator.engine.local import LocalPool
 
@@ -87,6 +98,17 @@ def start_pool(request: pytest.FixtureRequest) -> Iterator[StartPool]:
 
     yield start
     close()
+
+
+def simulated(trainer: TrainerRef) -> WorkerPool:
+    from orchestrator.engine.simulated import SimulatedPool
+    from trainers.synthetic import SyntheticTrainer
+
+    def seconds(spec: TrialSpec) -> float:
+        return float(spec.tokens)
+
+    options = {**trainer.options, "seconds_per_trial": 0.0}
+    return SimulatedPool(trainer=SyntheticTrainer(options), slots=2, smallest=Resources(), seconds=seconds)
 
 
 @pytest.fixture
@@ -130,6 +152,7 @@ def points(events: Sequence[PoolEvent], key: str) -> list[CurvePoint]:
 
 
 class TestWorkerPool:
+    @ALL
     def test_all_trials_end_once_after_their_points(self, start_pool, make_spec, tmp_path):
         pool = start_pool(SYNTHETIC)
         waiting = [make_spec(f"k{i}", seed=i) for i in range(7)]
@@ -149,6 +172,7 @@ class TestWorkerPool:
             assert mine[-1].result is not None
             assert mine[-1].result.final_loss == points(mine, key)[-1].loss
 
+    @ALL
     def test_divergence_is_a_result(self, start_pool, make_spec, tmp_path):
         pool = start_pool(SYNTHETIC)
         pool.submit(assignment_of(make_spec("far", learning_rate=50.0), tmp_path))
@@ -157,6 +181,7 @@ class TestWorkerPool:
         assert end.result is not None
         assert end.result.diverged
 
+    @ALL
     def test_asking_an_ended_trial_to_leave_does_nothing(self, start_pool, make_spec, tmp_path):
         pool = start_pool(SYNTHETIC)
         pool.submit(assignment_of(make_spec("first"), tmp_path))
@@ -168,15 +193,40 @@ class TestWorkerPool:
     def test_resources_that_fit_nowhere_are_refused(self, start_pool):
         pool = start_pool(SYNTHETIC)
         pool.check({"s1": Resources(cpus=2)})
-        with pytest.raises(InputError, match=r"'s9'.*wants cpus: 3.*largest node has cpus: 2"):
+        with pytest.raises(InputError, match=r"'s9'.*wants cpus: 3.*the nodes are 1 with cpus: 2"):
             pool.check({"s1": Resources(), "s9": Resources(cpus=3)})
         with pytest.raises(InputError, match=r"'s2'.*gpus: 1\.5"):
             pool.check({"s2": Resources(gpus=1.5)})
 
+    @ALL
     def test_waiting_for_nothing_ends(self, start_pool):
         began = time.monotonic()
-        assert start_pool(SYNTHETIC).wait(0.1) == []
+        assert not start_pool(SYNTHETIC).wait(0.1)
         assert time.monotonic() - began < PATIENCE_S / 2
+
+    @ALL
+    def test_room_is_taken_and_given_back(self, start_pool, make_spec, tmp_path):
+        pool = start_pool(SYNTHETIC)
+        for key in ("a", "b"):
+            assert pool.has_room(Resources())
+            pool.submit(assignment_of(make_spec(key), tmp_path))
+        assert pool.busy == 2
+        assert not pool.has_room(Resources())
+        until_ended(pool, "a", "b")
+        assert pool.busy == 0
+        assert pool.has_room(Resources())
+
+    @ALL
+    def test_who_is_asked_to_leave_at_once_ends_once_and_may_come_again(self, start_pool, make_spec, tmp_path):
+        pool = start_pool(SLOW)
+        spec = make_spec("early")
+        pool.submit(assignment_of(spec, tmp_path))
+        pool.ask_to_leave("early")
+        (end,) = ends(until_ended(pool, "early"))
+        assert end.outcome is Outcome.PAUSED
+        pool.submit(assignment_of(spec, tmp_path, attempt=2))
+        (end,) = ends(until_ended(pool, "early"))
+        assert (end.outcome, end.attempt) == (Outcome.COMPLETED, 2)
 
     def test_slots_are_used_at_once_and_given_back(self, start_pool, make_spec, tmp_path):
         pool = start_pool(SLOW)
@@ -224,7 +274,7 @@ class TestWorkerPool:
             "raises": Cause.USER_ERROR,
             "exits": Cause.USER_ERROR,
             "short": Cause.USER_ERROR,
-            "memory": Cause.OUT_OF_MEMORY,
+            "memory": Cause.OUT_OF_HOST_MEMORY,
             "disk": Cause.DISK_FULL,
         }
         for key, cause in causes.items():
@@ -236,6 +286,34 @@ class TestWorkerPool:
                 assert f"{user_trainer.name.partition(':')[0]}.py" in end.message
         pool.submit(assignment_of(make_spec("good"), tmp_path))
         assert ends(until_ended(pool, "good"))[0].outcome is Outcome.COMPLETED
+
+    def test_an_attempt_that_takes_too_long_is_ended(self, start_pool, user_trainer, make_spec, tmp_path):
+        pool = start_pool(user_trainer)
+        for key, timeout_s in (("deaf", 1.0), ("good", 60.0)):
+            resources = Resources(timeout_s=timeout_s)
+            pool.submit(Assignment(spec=make_spec(key), attempt=1, resources=resources, workspace=tmp_path / key))
+        found = {end.key: end for end in ends(until_ended(pool, "deaf", "good"))}
+        assert found["good"].outcome is Outcome.COMPLETED
+        assert (found["deaf"].outcome, found["deaf"].cause) == (Outcome.FAILED, Cause.TIMED_OUT)
+        assert pool.busy == 0
+        pool.submit(assignment_of(make_spec("deaf"), tmp_path, attempt=2))
+        (end,) = ends(until_ended(pool, "deaf"))
+        assert (end.outcome, end.attempt) == (Outcome.COMPLETED, 2)
+
+    @pytest.mark.parametrize("start_pool", ["ray"], indirect=True)
+    def test_a_worker_that_gets_sigterm_hands_over(self, start_pool, user_trainer, make_spec, tmp_path):
+        pool = start_pool(user_trainer)
+        pool.submit(assignment_of(make_spec("goes"), tmp_path))
+        pid = tmp_path / "goes" / "pid"
+        events = until(pool, lambda: pid.exists() and pid.read_text() != "")
+        os.kill(int(pid.read_text()), signal.SIGTERM)
+        (end,) = ends(events + until_ended(pool, "goes"))
+        assert (end.outcome, end.cause) == (Outcome.PAUSED, Cause.PREEMPTED)
+        first = pid.read_text()
+        events = until(pool, lambda: pool.has_room(Resources()))
+        pool.submit(assignment_of(make_spec("goes"), tmp_path, attempt=2))
+        assert ends(events + until_ended(pool, "goes"))[-1].outcome is Outcome.COMPLETED
+        assert pid.read_text() != first
 
     @pytest.mark.parametrize("start_pool", ["ray"], indirect=True)
     def test_a_killed_worker_is_one_outcome(self, start_pool, user_trainer, make_spec, tmp_path):

@@ -166,7 +166,7 @@ def test_a_tracking_address_that_mlflow_does_not_know(tmp_path: Path) -> None:
     assert "the tracking address is 'ftp://host'; give an MLflow server" in refused("run", sweep, cwd=tmp_path)
 
 
-@pytest.mark.parametrize("verb", ["status", "pause", "stop", "sync"])
+@pytest.mark.parametrize("verb", ["status", "stop", "sync"])
 def test_a_folder_that_is_no_run_folder(tmp_path: Path, verb: str) -> None:
     assert "is not a run folder" in refused(verb, "nowhere", cwd=tmp_path)
 

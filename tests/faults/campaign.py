@@ -1,225 +1,178 @@
-"""Kills drivers and workers of real sweeps at random moments, and counts what came of it.
+"""Pulls every plug of a cluster of three pretended hosts while sweeps run, and counts what came of it.
 
-Run as `python tests/faults/campaign.py [SEED]`. Two sweeps of tiny language models under Ray, one with a sampler
-without history and one with TPE; in each the driver is killed (SIGKILL) three times and a worker three times, each
-time at a moment drawn at random. The same command then goes on. Takes some minutes; exit code 1 if anything that
-must hold does not.
+Run as `python tests/faults/campaign.py [ROW ...] [--times N] [--folder DIR] [--seed N]`, as root. Each row is a kind of
+fault, as often as the table of rows says, in real sweeps of tiny language models under Ray, with Postgres and MLflow.
+What a row found is kept in the folder: a row in which all held is not run again. Exit code 1 where anything that must
+hold does not, 2 where there can be no such hosts. All rows take about an hour on two cores.
 """
 
 from __future__ import annotations
 
-import os
+import argparse
+import json
 import random
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from driven import (
-    Case,
-    Departure,
-    Driver,
-    alive,
-    curves,
-    decided,
-    drivers,
-    driving,
-    faults_of_mlflow,
-    faults_of_record,
-    history_of,
-    make_case,
-    run_to_the_end,
-    running,
-)
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
-from orchestrator import config
-from orchestrator.ledger import Ended, Proposed, Started
-from orchestrator.ports import Assignment, AttemptEnded, PointsArrived, WorkerPool
-from orchestrator.proposals.proposer import OptunaProposer
-from orchestrator.trial import Trial, spec_of
-from trainers.api import CurvePoint
+import rows_drivers
+import rows_files
+import rows_head
+import rows_nodes
+import rows_servers
+import rows_walk
+from hosts import missing
+from ordeal import Finding
+from stage import Stage, stage
 
-KILLS = 3  # of a driver, and of a worker
-# Kills come at moments drawn from the length of an undisturbed sweep, each from this part of it, so that the
-# sweep is not over before the last one.
-PART = 1 / (2 * KILLS + 2)
-TRIALS = 8  # a scale: enough that the sweep outlives its kills
+_FIRST = "undisturbed"  # what the others are held against
+Ran = Callable[[Stage, int, random.Random], Iterator[Finding]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One thing that must hold, and whether it did; a figure alone where there is nothing to hold."""
+    """A kind of fault, and how often it comes at least."""
 
-    sampler: str
-    what: str
-    found: str
-    holds: bool | None
+    run: Ran
+    times: int
+
+    @property
+    def title(self) -> str:
+        """What is done."""
+        return (self.run.__doc__ or "").strip().splitlines()[0]
+
+
+ROWS = {
+    _FIRST: Row(run=rows_drivers.undisturbed, times=1),
+    "driver": Row(run=rows_drivers.killed, times=20),
+    "worker": Row(run=rows_nodes.workers_killed, times=20),
+    "node": Row(run=rows_nodes.nodes_lost, times=10),
+    "head": Row(run=rows_head.heads_killed, times=5),
+    "disk-lost": Row(run=rows_head.disks_lost, times=5),
+    "mlflow": Row(run=rows_servers.mlflow_stopped, times=3),
+    "mlflow-gone": Row(run=rows_servers.mlflow_gone, times=3),
+    "postgres": Row(run=rows_servers.postgres_stopped, times=3),
+    "link": Row(run=rows_nodes.links_cut, times=3),
+    "disk-full": Row(run=rows_head.disk_full, times=3),
+    "damage": Row(run=rows_files.damaged, times=10),
+    "twins": Row(run=rows_drivers.twins, times=10),
+    "sigterm": Row(run=rows_drivers.terminated, times=5),
+    "clock": Row(run=rows_nodes.clock_off, times=2),
+    "walk": Row(run=rows_walk.walk, times=1),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ordeal:
-    """What was done to a sweep, and what outlived each killed driver."""
+class Result:
+    """What came of a row."""
 
-    drivers_killed: int
-    workers_killed: int
-    departures: tuple[Departure, ...]
+    row: str
+    times: int
+    seed: int
+    seconds: float
+    findings: tuple[Finding, ...]
 
-
-def torment(case: Case, folder: Path, chance: random.Random, latest_s: float) -> Ordeal:
-    """Kill drivers and workers at random moments, each `latest_s` at most after the one before, then run to the end."""
-    gone: list[Departure] = []
-    workers = 0
-    while len(gone) < KILLS:
-        with driving(case, folder) as driver:
-            before = drivers(folder)
-            driver.until(lambda seen=before: drivers(folder) > seen and bool(running(folder)), "trial")
-            if workers < KILLS:
-                _nap(driver, chance.uniform(0, latest_s))
-                workers += _kill_worker(driver, chance)
-            _nap(driver, chance.uniform(0, latest_s))
-            gone.append(driver.kill())
-    with driving(case, folder) as driver:
-        while workers < KILLS:  # moments that found no worker
-            driver.until(lambda: bool(driver.workers()), "worker")
-            workers += _kill_worker(driver, chance)
-        assert driver.exit_code() == 0, driver.log.read_text()
-    return Ordeal(drivers_killed=len(gone), workers_killed=workers, departures=tuple(gone))
+    @property
+    def held(self) -> bool:
+        """Whether everything held that must."""
+        return all(finding.holds is not False for finding in self.findings)
 
 
-def _nap(driver: Driver, seconds: float) -> None:
-    wake = time.monotonic() + seconds
-    driver.until(lambda: time.monotonic() >= wake, "moment of the kill")
+def kept(folder: Path) -> dict[str, Result]:
+    """The last result of each row."""
+    found: dict[str, Result] = {}
+    path = folder / "results.jsonl"
+    for line in path.read_text().splitlines() if path.exists() else ():
+        body = json.loads(line)
+        body["findings"] = tuple(Finding(**finding) for finding in body["findings"])
+        found[body["row"]] = Result(**body)
+    return found
 
 
-def _kill_worker(driver: Driver, chance: random.Random) -> bool:
-    found = driver.workers()
-    if not found:
-        return False
-    victim = chance.choice(found)
-    os.kill(victim, signal.SIGKILL)
-    driver.until(lambda: not alive(victim), "end of a killed worker")
-    return True
-
-
-def kept(case: Case, folder: Path, sampler: str, ordeal: Ordeal) -> list[Row]:
-    """What must hold whatever the sampler is."""
-    history = history_of(folder)
-    lost = sum(trial.result.repeated_tokens for trial in history.trials.values() if trial.result)
-    share = lost / case.plan.tokens
-    failed = [event for event in history.of(Ended) if event.cause is not None]
-    counts = (len(history.of(Proposed)), _optuna_trials(case, folder, sampler))
-    record, mlflow = faults_of_record(case, folder), faults_of_mlflow(folder)
-    slowest = max(ordeal.departures, key=lambda departure: departure.seconds)
-    rows = [
-        ("driver killed", f"{ordeal.drivers_killed} times, {drivers(folder)} starts", drivers(folder) == KILLS + 1),
-        (
-            "worker killed",
-            f"{ordeal.workers_killed} times, {len(failed)} failed attempts",
-            ordeal.workers_killed == KILLS,
-        ),
-        ("nothing left running after", f"{slowest.seconds:.1f} s at most ({slowest.last[-60:]})", None),
-        ("each proposal ended once, each key trained once", _said(record), not record),
-        ("trials in ledger, in Optuna", f"{counts[0]}, {counts[1]}", counts[0] == counts[1] == case.plan.trials),
-        ("MLflow equal to ledger and curves", _said(mlflow), not mlflow),
-        ("trained again (lost work)", f"{lost:,} of {case.plan.tokens:,} tokens, {share:.1%}", None),
-    ]
-    return [Row(sampler=sampler, what=what, found=found, holds=holds) for what, found, holds in rows]
-
-
-def _said(faults: list[str]) -> str:
-    return "; ".join(faults[:3]) or "yes"
-
-
-def _optuna_trials(case: Case, folder: Path, sampler: str) -> int:
-    """Trials of the studies that a restart builds."""
-    proposer = OptunaProposer(sampler=sampler, seed=case.plan.seed)
-    for trial in history_of(folder).trials.values():
-        proposer.restore(trial, case.plan.search_of(trial.scale, trial.tokens))
-    return sum(len(proposer.study(search).trials) for search in case.plan.searches)
-
-
-def against_undisturbed(folder: Path, whole: Path) -> list[Row]:
-    """A sampler without history: the very trials and curves of a sweep that nobody disturbed."""
-    found, expected = curves(folder), curves(whole)
-    same = sum(found.get(key) == curve for key, curve in expected.items())
-    points = sum(map(len, expected.values()))
-    rows = [
-        (
-            "trials of the undisturbed sweep",
-            f"{len(found.keys() & expected.keys())} of {len(expected)}",
-            found.keys() == expected.keys(),
-        ),
-        ("curves identical to the last bit", f"{same} of {len(expected)}, {points} points", found == expected),
-    ]
-    return [Row(sampler="random", what=what, found=text, holds=holds) for what, text, holds in rows]
-
-
-def against_alone(case: Case, folder: Path, alone: Path) -> Row:
-    """A sampler that learns: each curve equal to that of the same key trained alone."""
-    from orchestrator.engine.local import LocalPool
-
-    found, trials = curves(folder), history_of(folder).trials
-    pool = LocalPool(trainer=config.load(str(case.file)).trainer_ref(), slots=1)
-    pool.start()
+def perform(name: str, times: int, seed: int, folder: Path) -> Result:
+    """One row, on hosts of its own. Whatever goes wrong in it is a finding."""
+    began, findings = time.monotonic(), []
+    root = folder / f"{name}-{int(time.time())}"
     try:
-        same = sum(found[key] == decided(_train_alone(pool, case, trial, alone)) for key, trial in trials.items())
-    finally:
-        pool.close()
-    text = f"{same} of {len(trials)}"
-    return Row(sampler="tpe", what="curves equal to the key trained alone", found=text, holds=same == len(trials))
+        with stage(root, folder, _say) as made:
+            for finding in ROWS[name].run(made, times, random.Random(f"{seed} {name}")):
+                findings.append(finding)
+                _say(f"  {_line(finding)}")
+    except Exception as error:  # noqa: BLE001 - a row that breaks is a finding, and the others go on
+        (root / "error.txt").write_text(traceback.format_exc())
+        findings.append(Finding(what="broke off", found=f"{type(error).__name__}: {error}", holds=False))
+        _say(f"  {_line(findings[-1])}")
+    seconds = time.monotonic() - began
+    return Result(row=name, times=times, seed=seed, seconds=round(seconds, 1), findings=tuple(findings))
 
 
-def _train_alone(pool: WorkerPool, case: Case, trial: Trial, folder: Path) -> list[CurvePoint]:
-    sweep = config.load(str(case.file))
-    spec = spec_of(trial, case.plan.search_of(trial.scale, trial.tokens))
-    pool.submit(
-        Assignment(spec=spec, attempt=1, resources=sweep.resources_of(trial.scale), workspace=folder / trial.key)
-    )
-    points: list[CurvePoint] = []
-    while True:
-        for event in pool.wait(1.0):
-            if isinstance(event, PointsArrived):
-                points += event.points
-            if isinstance(event, AttemptEnded):
-                return points
+def _say(text: str) -> None:
+    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+    sys.stdout.flush()
 
 
-def campaign(root: Path, seed: int) -> Iterator[Row]:
-    """Both sweeps; rows as they come."""
-    chance = random.Random(seed)
-    steady = make_case(root / "random", sampler="random", trials=TRIALS)
-    run_to_the_end(steady, steady.root / "undisturbed")
-    latest_s = PART * _length(steady.root / "undisturbed")
-    ordeal = torment(steady, steady.root / "killed", chance, latest_s)
-    yield from kept(steady, steady.root / "killed", "random", ordeal)
-    yield from against_undisturbed(steady.root / "killed", steady.root / "undisturbed")
-    learning = make_case(root / "tpe", sampler="tpe", trials=TRIALS)
-    ordeal = torment(learning, learning.root / "killed", chance, latest_s)
-    yield from kept(learning, learning.root / "killed", "tpe", ordeal)
-    yield against_alone(learning, learning.root / "killed", learning.root / "alone")
+def _line(finding: Finding) -> str:
+    verdict = {True: "holds", False: "BROKEN", None: ""}[finding.holds]
+    return f"{finding.what:62} {finding.found:48} {verdict}".rstrip()
 
 
-def _length(folder: Path) -> float:
-    """Seconds from the first start of a trial to the last end."""
-    history = history_of(folder)
-    return float(history.of(Ended)[-1].time - history.of(Started)[0].time)
+def table(results: Sequence[Result]) -> str:
+    """A line a row, and under it what broke."""
+    lines = [f"{'row':13}{'times':>6}{'seconds':>9}  {'holds':>9}"]
+    for result in results:
+        held = [finding.holds for finding in result.findings if finding.holds is not None]
+        lines.append(
+            f"{result.row:13}{result.times:>6}{result.seconds:>9.0f}  {f'{sum(held)}/{len(held)}':>9}"
+            f"  {ROWS[result.row].title}"
+        )
+        lines += [f"    {_line(finding)}" for finding in result.findings if finding.holds is False]
+    return "\n".join(lines)
 
 
-def main(seed: int) -> int:
-    """Write the table out; returns the exit code."""
-    broken = 0
-    sys.stdout.write(f"seed {seed}\n")
-    with tempfile.TemporaryDirectory(prefix="faults-") as root:
-        for row in campaign(Path(root), seed):
-            broken += row.holds is False
-            verdict = {True: "holds", False: "BROKEN", None: ""}[row.holds]
-            sys.stdout.write(f"{row.sampler:8}{row.what:50}{row.found:50}{verdict}".rstrip() + "\n")
-            sys.stdout.flush()
-    return 1 if broken else 0
+def campaign(names: Sequence[str], times: int | None, seed: int, folder: Path) -> int:
+    """The rows that have not held yet; returns the exit code."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        row = ROWS[name]
+        wanted = min(times, row.times) if times else row.times
+        done = kept(folder).get(name)
+        if done is not None and done.held and done.times >= wanted:
+            _say(f"{name}: held before")
+            continue
+        _say(f"{name}: {row.title} ({wanted} times)")
+        result = perform(name, wanted, seed, folder)
+        with (folder / "results.jsonl").open("a") as file:
+            file.write(json.dumps(asdict(result)) + "\n")
+    results = [result for name, result in kept(folder).items() if name in names]
+    _say(f"seed {seed}, {folder}\n{table(results)}")
+    return 0 if all(result.held for result in results) else 1
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all without one")
+    parser.add_argument("--times", type=int, help="at most so many faults a row, for a trial of the campaign itself")
+    parser.add_argument("--folder", type=Path, help="where results are kept; with them, it goes on there")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    arguments = parser.parse_args()
+    if unknown := set(arguments.rows) - set(ROWS):
+        parser.error(f"no row is named {', '.join(sorted(unknown))}")
+    if reason := missing():
+        sys.stderr.write(f"there can be no pretended hosts here: {reason}\n")
+        return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+    wanted = [_FIRST, *(name for name in ROWS if name in (arguments.rows or ROWS) and name != _FIRST)]
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="campaign-"))
+    return campaign(wanted, arguments.times, arguments.seed, folder.resolve())
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else random.SystemRandom().randrange(10**6)))
+    sys.exit(main())

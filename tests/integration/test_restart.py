@@ -10,18 +10,16 @@ from pathlib import Path
 import pytest
 import tiny
 import yaml
-from driven import (
-    COMMAND,
-    Case,
+from driven import COMMAND, Case, driving, make_case, run_to_the_end
+from servers import mlflow_server
+from what_holds import (
     checkpointed,
     curves,
     drivers,
-    driving,
+    ended,
     faults_of_mlflow,
     faults_of_record,
     history_of,
-    make_case,
-    run_to_the_end,
     running,
 )
 
@@ -120,6 +118,18 @@ def test_sigterm_and_pause_leave_with_130_and_stop_ends_for_good(sleeping_case, 
         assert driver.exit_code() == 0
     assert [event.how for event in history_of(folder).of(Closed)] == ["stopped"]
     assert len(history_of(folder).trials) < sleeping_case.plan.trials
+
+
+def test_a_tracking_server_that_was_away_gets_everything_in_the_end(sleeping_case, tmp_path):
+    folder = tmp_path / "run"
+    with mlflow_server(tmp_path, f"sqlite:///{tmp_path}/server.db") as server:
+        with driving(sleeping_case, folder, "--set", f"tracking.uri={server.uri}") as driver:
+            driver.until(lambda: bool(running(folder)), "trial")
+            server.stop()
+            driver.until(lambda: ended(folder) > 2, "third end")
+            server.start()
+            assert driver.exit_code() == 0, driver.said()
+        assert faults_of_mlflow(folder, server.uri) == []
 
 
 def test_of_two_drivers_started_together_one_runs(sleeping_case, tmp_path):

@@ -48,7 +48,11 @@ WRONG = {
     "backtest: maybe": "backtest is 'maybe'; it should be true or false",
     "sampler: tpee": "sampler is 'tpee'; it should be 'law-guided', 'tpe', 'gp', 'cmaes', 'random' or 'grid'",
     "schedule: linear": "schedule is 'linear'; it should be 'constant', 'cosine' or 'wsd'",
-    "cluster: {address: moon}": "cluster.address is 'moon'; it should be 'local', 'auto' or 'in-process'",
+    "cluster: {address: moon}": "cluster.address is 'moon'; it should be local (Ray on this machine), auto",
+    "cluster: {address: 'head:0'}": "cluster.address is 'head:0'; it should be local",
+    "cluster: {wait_minutes: -1}": "cluster.wait_minutes is -1; it should be greater than or equal to 0",
+    "resources: {default: {timeout_minutes: 0}}": "resources.default.timeout_minutes is 0; it should be greater than 0",
+    "resources: {default: {labels: {zone: [a]}}}": "resources.default.labels.zone is ['a']; it should be a valid string",
     "trainer: {name: lm, schedule: cosine}": "trainer.schedule is 'cosine'; give `schedule` beside `trainer`",
     # Ranges
     "trials: 0": "trials is 0; it should be greater than or equal to 1",
@@ -150,6 +154,9 @@ def test_a_range_is_searched_and_a_number_is_fixed(tmp_path: Path) -> None:
         ("trainer.corpus=installed-python", lambda s: s.trainer_ref().options["corpus"], "installed-python"),
         ("resources.s4.gpus=1", lambda s: s.resources_of("s4").gpus, 1.0),
         ("cluster.address=in-process", lambda s: s.cluster.address, "in-process"),
+        ("cluster.address=10.0.0.1:6379", lambda s: s.cluster.address, "10.0.0.1:6379"),
+        ("resources.default.labels.zone=b", lambda s: s.resources_of("any").labels, {"zone": "b"}),
+        ("resources.default.timeout_minutes=1.5", lambda s: s.resources_of("any").timeout_s, 90.0),
         ("tracking.uri=http://host:5000?x=1", lambda s: s.tracking.uri, "http://host:5000?x=1"),
     ],
 )

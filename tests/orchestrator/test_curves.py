@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 from pathlib import Path
@@ -10,14 +11,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.curves import read_curve, trial_folder, write_points
+from orchestrator.curves import CurveWriter, read_curve, trial_folder, whole_curve, write_points
 from orchestrator.files import append, patiently, write_atomically
+from orchestrator.trial import Reason, Trial, TrialState
 from search_spaces.errors import RunFolderError
-from trainers.api import CurvePoint
+from search_spaces.space import HyperParameters
+from trainers.api import CurvePoint, TrialResult
 
 
 def point(tokens: int, loss: float) -> CurvePoint:
     return CurvePoint(tokens=tokens, loss=loss, time=1e9 + tokens, train_loss=loss + 0.1)
+
+
+def completed(key: str, loss: float) -> Trial:
+    return Trial(
+        key=key,
+        number=0,
+        scale="s1",
+        tokens=2,
+        settings=HyperParameters(learning_rate=1e-3, batch_size=1, beta2=0.9),
+        seed=0,
+        reason=Reason.SAMPLER,
+        proposed_at=0.0,
+        state=TrialState.COMPLETED,
+        result=TrialResult(final_loss=loss, diverged=False, tokens=2, seconds=1.0),
+    )
 
 
 def curve_file(folder: Path) -> Path:
@@ -60,6 +78,42 @@ def test_a_damaged_line_is_refused_with_its_number(tmp_path: Path, line: str) ->
         file.write(f"{line}\n")
     with pytest.raises(RunFolderError, match="line 2 is damaged"):
         read_curve(tmp_path, "key")
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_a_flipped_bit_anywhere_in_a_line_is_refused(tmp_path: Path, bit: int) -> None:
+    write_points(tmp_path, "key", 1, [point(1, 5.25), point(2, 4.125)])
+    path = curve_file(tmp_path)
+    whole = path.read_bytes()
+    for at in range(whole.index(b"\n")):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+        with pytest.raises(RunFolderError, match=r"line [12] is damaged"):
+            read_curve(tmp_path, "key")
+
+
+def test_points_that_are_trained_again_are_written_once(tmp_path: Path) -> None:
+    first, second = CurveWriter(tmp_path), CurveWriter(tmp_path)
+    assert first.write("key", 1, [point(1, 5.0), point(2, 4.0)]) == (point(1, 5.0), point(2, 4.0))
+    again = dataclasses.replace(point(2, 4.0), time=9e9)
+    for writer in (first, second):  # the same driver, and the one after it
+        assert writer.write("key", 2, [again, point(3, 3.0)]) == ((point(3, 3.0),) if writer is first else ())
+    assert read_curve(tmp_path, "key") == (point(1, 5.0), point(2, 4.0), point(3, 3.0))
+    other = point(2, 3.5)  # by other hardware, say
+    assert first.write("key", 3, [other]) == (other,)
+    assert read_curve(tmp_path, "key")[1] == other
+
+
+def test_the_curve_of_a_trial_that_ended_must_have_its_end(tmp_path: Path) -> None:
+    write_points(tmp_path, "key", 1, [point(1, 5.0), point(2, 4.0)])
+    trial = completed("key", loss=4.0)
+    assert whole_curve(tmp_path, trial) == (point(1, 5.0), point(2, 4.0))
+    path = curve_file(tmp_path)
+    os.truncate(path, path.read_bytes().index(b"\n") + 1)
+    with pytest.raises(RunFolderError, match="after line 1 points are missing"):
+        whole_curve(tmp_path, trial)
+    path.unlink()
+    with pytest.raises(RunFolderError, match="after line 0 points are missing"):
+        whole_curve(tmp_path, trial)
 
 
 def test_append_cuts_a_file_of_one_torn_line(tmp_path: Path) -> None:

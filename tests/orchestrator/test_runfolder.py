@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 import tiny
 
-from orchestrator.ledger import History, Opened
+from orchestrator.ledger import Closed, History, Ledger, Opened, read
 from orchestrator.runfolder import RunFolder, check_history, software_version
 from search_spaces.errors import RunFolderError
 
@@ -60,32 +61,69 @@ def test_where_it_runs_may_change(tmp_path: Path, changes) -> None:
 
 def test_requests_come_and_are_forgotten(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    assert not folder.requested("pause")
-    folder.request("pause")
-    assert folder.requested("pause")
-    assert not folder.requested("stop")
-    folder.request("stop")
-    assert folder.requested("stop")
-    folder.forget_requests()
-    assert not folder.requested("stop")
-    folder.forget_requests()
+    with Ledger.open(tmp_path):
+        assert not folder.requested("pause")
+        folder.request("pause")
+        assert folder.requested("pause")
+        assert not folder.requested("stop")
+        folder.request("stop")
+        assert folder.requested("stop")
+        folder.forget_requests()
+        assert not folder.requested("stop")
+        folder.forget_requests()
+
+
+def test_a_request_needs_a_driver(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"no driver has the run folder .* there is nothing to pause"):
+        RunFolder(tmp_path).request("pause")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_request_survives_a_driver_that_has_just_begun(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with Ledger.open(tmp_path):
+        beginning = threading.Timer(0.05, folder.forget_requests)
+        beginning.start()
+        folder.request("pause")
+        beginning.join()
+        assert folder.requested("pause")
+
+
+def test_a_sweep_without_a_driver_is_stopped_for_good_once(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with Ledger.open(tmp_path) as ledger:
+        ledger.append(opened())
+        with pytest.raises(RunFolderError, match="in use by another driver"):
+            folder.close_for_good()
+    assert folder.close_for_good()
+    assert not folder.close_for_good()
+    (closed,) = read(tmp_path).of(Closed)
+    assert closed.how == "stopped"
+
+
+def test_a_sweep_that_never_began_cannot_be_stopped(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="is not a run folder"):
+        RunFolder(tmp_path).close_for_good()
+    assert list(tmp_path.iterdir()) == []
+
+
+def opened() -> Opened:
+    return Opened(
+        time=0,
+        sweep="tiny",
+        sweep_id="i",
+        plan=tiny.sweep().plan().fingerprint(),
+        trainer_version="corpus 1",
+        software=software_version(),
+        slots=1,
+    )
 
 
 def test_a_history_of_another_plan_or_trainer_is_refused(tmp_path: Path) -> None:
     plan = tiny.sweep().plan()
     history = History()
     check_history(history, plan, "corpus 1", tmp_path)
-    history.apply(
-        Opened(
-            time=0,
-            sweep="tiny",
-            sweep_id="i",
-            plan=plan.fingerprint(),
-            trainer_version="corpus 1",
-            software=software_version(),
-            slots=1,
-        )
-    )
+    history.apply(opened())
     check_history(history, plan, "corpus 1", tmp_path)
     with pytest.raises(RunFolderError, match="begun with another plan"):
         check_history(history, tiny.sweep(seed=1).plan(), "corpus 1", tmp_path)

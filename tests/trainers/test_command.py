@@ -171,7 +171,8 @@ def test_a_script_that_ignores_sigterm_is_killed(tmp_path):
     assert gone(pid)
 
 
-def test_the_script_does_not_outlive_a_killed_worker(tmp_path):
+@pytest.mark.parametrize("ray_kills_the_children", [False, True])
+def test_the_script_does_not_outlive_a_killed_worker(tmp_path, ray_kills_the_children):
     worker = textwrap.dedent(f"""
         import sys
         from pathlib import Path
@@ -182,7 +183,10 @@ def test_the_script_does_not_outlive_a_killed_worker(tmp_path):
     """)
     with subprocess.Popen([sys.executable, "-c", worker]) as process:
         pid = wait_for(tmp_path / "pid")
+        guardian = os.getpgid(pid)  # the leader of the script's group
         os.kill(process.pid, signal.SIGKILL)
+        if ray_kills_the_children:
+            os.kill(guardian, signal.SIGKILL)
     assert gone(pid)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from trainers.api import Cause, CurvePoint, Session, TrialDiverged, TrialFailed, TrialPaused, TrialSpec
+from trainers.checked_lines import decode
 from trainers.session import TrialSession, run_trial
 from trainers.spool import POINTS_FILE
 
@@ -67,7 +67,7 @@ def emit_all(spec: TrialSpec, loss: float = 3.0) -> Callable[[Session], None]:
 
 
 def spooled(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / POINTS_FILE).read_text().splitlines()]
+    return [decode(line) for line in (folder / POINTS_FILE).read_bytes().splitlines()]
 
 
 def test_points_are_on_disk_before_they_are_delivered(spec, open_session, tmp_path, delivered):
@@ -140,6 +140,14 @@ def test_repeated_tokens_are_counted_over_all_restarts(spec, open_session):
     fourth = open_session(4)
     fourth.resumed_at(120)
     assert fourth.result().repeated_tokens == 60
+
+
+def test_what_the_collector_had_and_the_folder_lost_is_trained_again(spec, tmp_path, delivered):
+    with TrialSession(
+        spec=spec, attempt=2, workspace=tmp_path, deliver=delivered.extend, stop=lambda: False, reached=100
+    ) as session:
+        session.resumed_at(60)
+        assert session.result().repeated_tokens == 40
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, 5.5])
@@ -247,8 +255,11 @@ def wrapped() -> RuntimeError:
     ("error", "cause"),
     [
         (TrialFailed(Cause.TIMED_OUT, "too slow"), Cause.TIMED_OUT),
-        (MemoryError(), Cause.OUT_OF_MEMORY),
-        (OutOfMemoryError("GPU"), Cause.OUT_OF_MEMORY),
+        (MemoryError(), Cause.OUT_OF_HOST_MEMORY),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: ..."), Cause.OUT_OF_HOST_MEMORY),
+        (OSError(12, os.strerror(12)), Cause.OUT_OF_HOST_MEMORY),
+        (OutOfMemoryError("GPU"), Cause.OUT_OF_DEVICE_MEMORY),
+        (RuntimeError("CUDA error: out of memory"), Cause.OUT_OF_DEVICE_MEMORY),
         (OSError(28, os.strerror(28)), Cause.DISK_FULL),
         (wrapped(), Cause.DISK_FULL),
         (KeyError("oops"), Cause.BUG),

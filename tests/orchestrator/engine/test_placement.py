@@ -170,3 +170,30 @@ def test_no_node_ever_gives_more_than_it_has(steps, nodes):
             shares[seat.node, gpu] = shares.get((seat.node, gpu), 0) + min(seat.shape.gpus, 1)
     assert all(share <= 1 + 1e-9 for share in shares.values())
     assert all(used <= cluster.placement.nodes[node].cpus for node, used in cpus.items())
+
+
+def test_labels_say_where_a_trial_may_run():
+    spot = Resources(cpus=1, labels={"market": "spot"})
+    cluster = Cluster(NodeSize(cpus=1), NodeSize(cpus=2, labels={"market": "spot", "zone": "b"}))
+    assert cluster.placement.slots(spot) == 2
+    workers = cluster.fill(spot)
+    assert {cluster.placement.seat(worker).node for worker in workers} == {"n1"}
+    anywhere = cluster.start(Resources(cpus=1))
+    assert cluster.placement.seat(anywhere).node == "n0"
+    assert cluster.start(Resources(cpus=1, labels={"market": "spot", "zone": "a"})) is None
+
+
+def test_trials_that_differ_in_their_time_out_share_workers():
+    cluster = Cluster(NodeSize(cpus=1))
+    worker = cluster.start(Resources(cpus=1, timeout_s=1.0))
+    cluster.placement.release(worker)
+    assert cluster.start(Resources(cpus=1, timeout_s=2.0)) == worker
+
+
+def test_what_an_autoscaler_should_know():
+    cluster = Cluster(NodeSize(cpus=1))
+    assert cluster.placement.wanted == []
+    cluster.start(Resources(cpus=1))
+    assert cluster.start(Resources(cpus=1)) is None
+    assert cluster.start(Resources(cpus=2)) is None
+    assert cluster.placement.wanted == [Resources(cpus=1), Resources(cpus=1), Resources(cpus=2)]

@@ -139,7 +139,7 @@ def planted_sweep(scales: int = 5, title: str = "planted") -> ReportData:
 
 def failed(trial: Trial) -> Trial:
     return replace(
-        trial, state=TrialState.FAILED, cause=Cause.OUT_OF_MEMORY, failures={Cause.OUT_OF_MEMORY: 2},
+        trial, state=TrialState.FAILED, cause=Cause.OUT_OF_DEVICE_MEMORY, failures={Cause.OUT_OF_DEVICE_MEMORY: 2},
         message="tried to allocate 2 GiB", result=None,
     )  # fmt: skip
 

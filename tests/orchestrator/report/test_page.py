@@ -139,7 +139,7 @@ def test_excluded_runs_stand_in_a_table(sweep: ReportData) -> None:
 
 def test_failures_appear_with_their_cause(elements: Elements) -> None:
     assert "tried to allocate 2 GiB" in elements.text
-    assert "out of memory 2" in elements.text
+    assert "out of device memory 2" in elements.text
 
 
 def test_the_backtest_is_held_against_its_measurement(elements: Elements) -> None:

@@ -1,67 +1,44 @@
-"""What waits to be uploaded, by run: a place where two threads meet."""
+"""What waits to be delivered to a store, by key: a place where two threads meet."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-
-from orchestrator.tracking.runs import MetricPoint
-
-# The key of the parent run; trial keys are never empty.
-PARENT = ""
+from typing import Generic, Protocol, Self, TypeVar
 
 
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """The sweep's own run."""
+class Parcel(Protocol):
+    """What one key has not got yet."""
 
-    note: str
-    metrics: Mapping[str, float]
-    artifacts: tuple[Path, ...]
+    @property
+    def calls(self) -> int:
+        """How many calls brought it."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Parcel:
-    """What one run has not got yet, and how many calls brought it."""
-
-    changed: bool = False  # whether the trial is to be written as it now stands
-    metrics: tuple[MetricPoint, ...] = ()
-    summary: Summary | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)  # of the parent run
-    calls: int = 1
-
-    def followed_by(self, later: Parcel) -> Parcel:
-        """Both in one: metrics and tags add up, of the rest the later counts."""
-        return Parcel(
-            changed=self.changed or later.changed,
-            metrics=self.metrics + later.metrics,
-            summary=later.summary or self.summary,
-            tags={**self.tags, **later.tags},
-            calls=self.calls + later.calls,
-        )
+    def followed_by(self, later: Self) -> Self:
+        """Both in one."""
 
 
-class Outbox:
-    """Parcels by run, oldest first. One thread puts, another takes, delivers, and says how it went."""
+P = TypeVar("P", bound=Parcel)
+
+
+class Outbox(Generic[P]):
+    """Parcels by key, oldest first. One thread puts, another takes, delivers, and says how it went."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         # Guarded by _changed: all that follows.
-        self._parcels: dict[str, Parcel] = {}
-        self._taken: Parcel | None = None
+        self._parcels: dict[str, P] = {}
+        self._taken: P | None = None
         self._closed = False
 
-    def put(self, key: str, parcel: Parcel) -> None:
-        """Add to what waits for the run."""
+    def put(self, key: str, parcel: P) -> None:
+        """Add to what waits for the key."""
         with self._changed:
             waiting = self._parcels.get(key)
             self._parcels[key] = waiting.followed_by(parcel) if waiting else parcel
             self._changed.notify_all()
 
-    def take(self) -> tuple[str, Parcel] | None:
-        """The run that has waited longest, and all that waits for it; None where nothing does."""
+    def take(self) -> tuple[str, P] | None:
+        """The key that has waited longest, and all that waits for it; None where nothing does."""
         with self._changed:
             key = next(iter(self._parcels), None)
             if key is None:

@@ -1,0 +1,161 @@
+"""The driver's copy of its record in storage, a few seconds behind; and what people ask of it there."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.storage.patience import persistently
+from orchestrator.storage.record import Reader
+from orchestrator.storage.requests import REQUESTS
+from orchestrator.storage.segments import (
+    CLAIM,
+    DRIVER,
+    Chain,
+    Segment,
+    SegmentName,
+    claims_of,
+    generation_prefix,
+    generations,
+    segment_names,
+)
+from orchestrator.storage.store import Store
+from search_spaces.errors import RunFolderError, StorageError
+
+logger = logging.getLogger(__name__)
+
+_CHAINS_KEPT = 2  # the newest, and one to fall back on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How often storage is written and looked at, in seconds. Guesses: a second costs a new driver's users a second."""
+
+    copy_every_s: float = 2.0
+    look_every_s: float = 4.0  # for other drivers and for requests
+    patience_s: float = 60.0  # how long the start and the end wait for a storage that does not answer
+    longest_chain: int = 500  # segments; more take a new driver minutes to read: then everything is written anew
+
+
+class Recorder:
+    """Copies a run folder's record to storage in a thread, for as long as the block lasts.
+
+    Each start takes the next generation. Entering raises StorageError where the storage does not answer, and
+    RunFolderError where another driver starts on it at this moment. Later nothing of the storage's ends the
+    sweep, but a driver of a higher generation: see `check`.
+    """
+
+    def __init__(self, store: Store, folder: Path, pace: Pace = Pace()) -> None:
+        self._store, self._pace = store, pace
+        self._reader = Reader(folder)
+        self._next = SegmentName(Chain(0, 0), 0)
+        self._taken_over_by: int | None = None
+        self._requested: frozenset[str] = frozenset()
+        self._looked_at = time.monotonic()
+        self._silent = False
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="scalesweep-recorder", daemon=True)
+
+    def __enter__(self) -> Recorder:
+        persistently(self._begin, lambda: self._pace.patience_s)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Copy what is left; what could not be copied is said."""
+        self._over.set()
+        self._thread.join(self._pace.patience_s)
+        if self._thread.is_alive() or self._taken_over_by is not None:
+            return
+        try:
+            persistently(self._copy, lambda: self._pace.patience_s)
+        except StorageError as error:
+            logger.warning("the run folder's last events are not in storage: %s", error)
+
+    @property
+    def generation(self) -> int:
+        """Which start of a driver on this storage this is, from 1."""
+        return self._next.chain.generation
+
+    def check(self) -> None:
+        """Raises RunFolderError once another driver has the sweep."""
+        if self._taken_over_by is not None:
+            raise RunFolderError(
+                f"another driver (start {self._taken_over_by}) has taken this sweep over at {self._store.address}; "
+                f"this one (start {self.generation}) ends, and its workers with it: leave the sweep to the other one, "
+                "or end that and give this command again"
+            )
+
+    def requested(self, what: str) -> bool:
+        """Whether somebody asked for it in storage since the start."""
+        return what in self._requested
+
+    def _begin(self) -> None:
+        """Claim the next generation, and write everything under it."""
+        names = self._store.names(DRIVER)
+        generation = 1 + max(generations(names), default=0)
+        self._claim(generation)
+        self._store.remove(self._store.names(REQUESTS))
+        self._next = SegmentName(Chain(generation, 0), 0)
+        self._copy()
+
+    def _claim(self, generation: int) -> None:
+        """Of two that claim one generation at the same moment, whoever sees the other withdraws."""
+        prefix = generation_prefix(generation)
+        claim = f"{prefix}{CLAIM}{uuid.uuid4().hex}"
+        self._store.put(claim, b"")
+        if self._store.names(prefix) != [claim]:
+            self._store.remove([claim])
+            raise RunFolderError(
+                f"another driver starts on storage {self._store.address} at this moment; see with `scalesweep status "
+                f"{self._store.address}` whether it runs, else give this command again"
+            )
+
+    def _run(self) -> None:
+        while not self._over.wait(self._pace.copy_every_s) and self._taken_over_by is None:
+            try:
+                self._copy()
+                self._look()
+            except (StorageError, OSError) as error:
+                if not self._silent:
+                    logger.warning("the record is not copied to storage for now, the sweep goes on: %s", error)
+                self._silent = True
+            else:
+                if self._silent:
+                    logger.warning("storage %s answers again, and has the whole record", self._store.address)
+                self._silent = False
+
+    def _look(self) -> None:
+        """See whether another driver has the sweep, and what people ask."""
+        if time.monotonic() - self._looked_at < self._pace.look_every_s:
+            return
+        newest = max(generations(self._store.names(DRIVER)), default=0)
+        if newest > self.generation:
+            self._taken_over_by = newest
+        self._requested = frozenset(name.removeprefix(REQUESTS) for name in self._store.names(REQUESTS))
+        self._looked_at = time.monotonic()
+
+    def _copy(self) -> None:
+        """Write what is new as the chain's next segment, or everything as a new chain's first."""
+        if self._next.number >= self._pace.longest_chain:
+            self._next = SegmentName(Chain(self.generation, self._next.chain.number + 1), 0)
+        whole = self._next.number == 0
+        parts = self._reader.new(whole=whole)
+        if parts or whole:
+            self._store.put(str(self._next), Segment(name=self._next, parts=parts).encode())
+            self._reader.advance(parts)
+            self._next = SegmentName(self._next.chain, self._next.number + 1)
+        if whole:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove all chains but the newest, and older generations' claims; a higher generation's things stay."""
+        names = self._store.names(DRIVER)
+        segments = [name for name in segment_names(names) if name.chain.generation <= self.generation]
+        kept = sorted({name.chain for name in segments if name.number == 0})[-_CHAINS_KEPT:]
+        claims = [claim for claim, generation in claims_of(names) if generation < self.generation]
+        self._store.remove([*(str(name) for name in segments if name.chain not in kept), *claims])

@@ -1,0 +1,171 @@
+"""The folder that an attempt trains in: the trial's own, or one on the worker's disk with snapshots in storage."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.ports import Assignment, StorageRef
+from orchestrator.storage.fence import Fence, FencedError, claim
+from orchestrator.storage.patience import persistently
+from orchestrator.storage.pull import pull
+from orchestrator.storage.push import Pusher, UnsettledError
+from orchestrator.storage.scratch import scratch
+from orchestrator.storage.store import Store, open_store
+from search_spaces.errors import InputError, StorageError, TrialError
+from trainers.api import Cause, TrialFailed
+from trainers.spool import POINTS_FILE, disk_is_full
+
+logger = logging.getLogger(__name__)
+
+# Looks that may find a file changing before it is said that there are no snapshots: a minute.
+_UNSETTLED_LOOKS = 12
+# Looks at the end, and seconds between them.
+_LAST_LOOKS, _LAST_LOOK_WAIT_S = 3, 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How often a snapshot is made, and how long an attempt's start and end wait for storage. Seconds; guesses."""
+
+    every_s: float = 5.0
+    patience_s: float = 600.0
+    leaving_patience_s: float = 10.0  # of an attempt that was asked to leave: its node may be about to go
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """Where to train. `start` rises with every start of the trial, even where the ledger lost some."""
+
+    folder: Path
+    start: int
+    should_stop: Callable[[], bool]
+
+
+@contextmanager
+def attempt_workspace(
+    assignment: Assignment, asked_to_leave: Callable[[], bool], pace: Pace = Pace()
+) -> Iterator[Workspace]:
+    """The attempt's workspace, with what earlier attempts left in it.
+
+    With storage: what stands in it when the block ends is in storage before this returns, of a trial that
+    has ended only its points. Raises TrialFailed: the disk is full, the storage does not answer, or a higher
+    attempt has the trial.
+    """
+    if assignment.storage is None:
+        yield Workspace(folder=assignment.workspace, start=assignment.attempt, should_stop=asked_to_leave)
+        return
+    with _failures(), _stored(assignment, assignment.storage, asked_to_leave, pace) as workspace:
+        yield workspace
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Turns what goes wrong between the disk and the storage into TrialFailed."""
+    try:
+        yield
+    except FencedError as error:
+        raise TrialFailed(Cause.WORKER_LOST, str(error)) from error
+    except InputError as error:
+        raise TrialFailed(Cause.USER_ERROR, str(error)) from error
+    except (StorageError, OSError) as error:
+        cause = Cause.DISK_FULL if disk_is_full(error) else Cause.TIMED_OUT
+        raise TrialFailed(cause, f"{error}; the trial goes on from its last snapshot") from error
+
+
+@contextmanager
+def _stored(
+    assignment: Assignment, storage: StorageRef, asked_to_leave: Callable[[], bool], pace: Pace
+) -> Iterator[Workspace]:
+    key, fence = assignment.spec.key, Fence(storage.generation, assignment.attempt)
+    store = open_store(storage.url)
+
+    def patience_s() -> float:
+        return pace.leaving_patience_s if asked_to_leave() else pace.patience_s
+
+    with scratch(storage.sweep_id, f"{key}-{fence}") as folder:
+        pusher = persistently(lambda: _begin(store, key, fence, folder), patience_s)
+        pushing = _PushThread(pusher, key, pace.every_s)
+        try:
+            yield Workspace(folder=folder, start=pusher.start, should_stop=lambda: asked_to_leave() or pushing.fenced)
+        except TrialError as ended:
+            _leave(pushing, pusher, ended, patience_s)
+            raise
+        finally:
+            pushing.end(patience_s())
+        persistently(lambda: pusher.push(POINTS_FILE.__eq__, kept=1), patience_s)
+
+
+def _begin(store: Store, key: str, fence: Fence, folder: Path) -> Pusher:
+    """Claim first: an older attempt that still runs then removes nothing that is read here."""
+    claim(store, key, fence)
+    return Pusher(store, key, fence, folder, pull(store, key, fence, folder))
+
+
+def _leave(pushing: _PushThread, pusher: Pusher, ended: TrialError, patience_s: Callable[[], float]) -> None:
+    """Push what an attempt leaves that did not complete. A failure of its own stays what it is."""
+    pushing.end(patience_s())
+    try:
+        persistently(lambda: _push_settled(pusher), patience_s)
+    except (StorageError, OSError) as error:
+        if not isinstance(ended, TrialFailed):
+            raise
+        logger.warning("no snapshot after a failed attempt: %s", error)
+
+
+def _push_settled(pusher: Pusher) -> None:
+    """Push when the files have come to rest; what the trainer left running may keep them from it."""
+    for _ in range(_LAST_LOOKS):
+        try:
+            pusher.push()
+        except UnsettledError as error:
+            unsettled = error
+            time.sleep(_LAST_LOOK_WAIT_S)
+        else:
+            return
+    logger.warning("no last snapshot: %s after the attempt ended", unsettled)
+
+
+class _PushThread:
+    """Pushes snapshots in a thread, and never ends a trial but by `fenced`."""
+
+    def __init__(self, pusher: Pusher, key: str, every_s: float) -> None:
+        self._pusher, self._key, self._every_s = pusher, key, every_s
+        self._over = threading.Event()
+        self._silent = False
+        self._unsettled = 0
+        self.fenced = False
+        self._thread = threading.Thread(target=self._run, name="scalesweep-snapshots", daemon=True)
+        self._thread.start()
+
+    def end(self, timeout_s: float) -> None:
+        """Return when no push is under way. Raises StorageError where one does not end."""
+        self._over.set()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            raise StorageError(f"a snapshot of trial {self._key} was not written within {timeout_s:g} s")
+
+    def _run(self) -> None:
+        while not self.fenced and not self._over.wait(self._every_s):
+            self._push()
+
+    def _push(self) -> None:
+        try:
+            self._pusher.push()
+        except FencedError:
+            self.fenced = True
+        except UnsettledError as error:
+            self._unsettled += 1
+            if self._unsettled == _UNSETTLED_LOOKS:
+                logger.warning("%s: no snapshot for a minute: %s", self._key, error)
+        except (StorageError, OSError) as error:
+            if not self._silent:
+                logger.warning("%s: no snapshots for now, training goes on: %s", self._key, error)
+            self._silent = True
+        else:
+            self._unsettled, self._silent = 0, False

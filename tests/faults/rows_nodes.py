@@ -1,0 +1,94 @@
+"""Faults of workers and nodes: killed, gone, joined, cut off, with a clock of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+from hosts import Host
+from ordeal import Finding, Ordeal, ordeals
+from stage import UP_S, Stage, within
+
+_RAYLET = "raylet/raylet"  # the raylet's own program
+_JOINED_S = 60.0  # a node that joined must train by then: a worker takes 5 to 20 s to start here
+_FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")  # Debian's place
+_HOUR_OFF = ("env", f"LD_PRELOAD={_FAKETIME}", "FAKETIME=+3600s", "FAKETIME_DONT_FAKE_MONOTONIC=1")
+
+
+def workers_killed(stage: Stage, times: int, chance: Random) -> Iterator[Finding]:
+    """SIGKILL of a worker; its trial goes on from its checkpoint on another."""
+    for ordeal in ordeals(stage, "worker", chance, times, each=10, samplers=("random", "tpe")):
+        with ordeal.driving() as driver:
+            for _ in ordeal.strikes(driver):
+                driver.until(lambda: bool(stage.workers()), "worker", UP_S)
+                victim = chance.choice(stage.workers())
+                ordeal.hit("worker killed", lambda pid=victim: os.kill(pid, signal.SIGKILL))
+            ordeal.await_end(driver)
+        yield from ordeal.findings()
+
+
+def nodes_lost(stage: Stage, times: int, chance: Random) -> Iterator[Finding]:
+    """SIGKILL of a raylet, and a node that leaves while another joins, in turn."""
+    joined: list[float] = []
+    for ordeal in ordeals(stage, "node", chance, times, each=5, samplers=("random", "tpe")):
+        with ordeal.driving() as driver:
+            for _ in ordeal.strikes(driver):
+                host = chance.choice(stage.nodes)
+                _lose(stage, ordeal, host, raylet_alone=len(ordeal.hits) % 2 == 0)
+                if driver.process.poll() is None and ordeal.has_work:
+                    joined.append(_trains(stage, host))
+            ordeal.await_end(driver)
+        yield from ordeal.findings()
+    if joined:
+        yield Finding(what="a node that joined trained after", found=f"{max(joined):.1f} s at most")
+
+
+def _lose(stage: Stage, ordeal: Ordeal, host: Host, *, raylet_alone: bool) -> None:
+    starts = stage.starts(host)
+    if raylet_alone:
+        ordeal.hit(f"raylet of {host.name} killed", lambda: host.kill_processes(_RAYLET))
+    else:
+        ordeal.hit(f"node {host.name} gone, another joins", host.power_off)
+        host.boot()
+        stage.start_node(host)
+        starts = 0
+    stage.await_ray(host, starts + 1)
+
+
+def _trains(stage: Stage, host: Host) -> float:
+    """Seconds until a worker runs on a node that has just joined."""
+    return within(lambda: bool(stage.workers(host)), _JOINED_S, lambda: f"worker on {host.name}")
+
+
+def links_cut(stage: Stage, times: int, chance: Random) -> Iterator[Finding]:
+    """A node's network cut and healed, for 5 s and for 60 s in turn: its worker lives on and must harm nothing."""
+    for ordeal in ordeals(stage, "link", chance, 2 * times, each=2):
+        with ordeal.driving() as driver:
+            for _ in ordeal.strikes(driver):
+                seconds = 5 if len(ordeal.hits) % 2 == 0 else 60
+                host = chance.choice([each for each in stage.nodes if stage.workers(each)] or stage.nodes)
+                ordeal.hit(f"network of {host.name} cut for {seconds} s", host.cut)
+                time.sleep(seconds)
+                host.heal()
+            ordeal.await_end(driver)
+        yield from ordeal.findings()
+
+
+def clock_off(stage: Stage, times: int, chance: Random) -> Iterator[Finding]:
+    """The clock of one node's processes is an hour ahead."""
+    if not _FAKETIME.exists():
+        yield Finding(what="skipped", found="libfaketime is not installed (apt-get install faketime)")
+        return
+    stage.c.power_off()
+    stage.c.boot()
+    stage.start_node(stage.c, *_HOUR_OFF)
+    stage.await_ray(stage.c)
+    for ordeal in ordeals(stage, "clock", chance, times, each=1):
+        with ordeal.driving() as driver:
+            ordeal.hit("a clock an hour off", lambda: None)
+            ordeal.await_end(driver)
+        yield from ordeal.findings()

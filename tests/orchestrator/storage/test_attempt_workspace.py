@@ -1,0 +1,195 @@
+"""What an attempt finds, leaves behind, and does when it was given up."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.ports import Assignment, Resources, StorageRef
+from orchestrator.storage.fence import Fence, claim
+from orchestrator.storage.pull import pull
+from orchestrator.storage.scratch import SCRATCH_VARIABLE, scratch
+from orchestrator.storage.store import FolderStore
+from orchestrator.storage.workspace import Pace, attempt_workspace
+from trainers.api import Cause, CurvePoint, TrialFailed, TrialPaused
+from trainers.session import TrialSession, run_trial
+from trainers.synthetic import SyntheticTrainer
+
+PATIENCE_S = 20.0
+QUICK = Pace(every_s=0.02, leaving_patience_s=0.5)
+
+
+@pytest.fixture(autouse=True)
+def scratch_root(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv(SCRATCH_VARIABLE, str(tmp_path / "scratch"))
+    return tmp_path / "scratch"
+
+
+@pytest.fixture
+def assignment(make_spec, tmp_path) -> Assignment:
+    return Assignment(
+        spec=make_spec("0123"),
+        attempt=1,
+        resources=Resources(),
+        workspace=tmp_path / "work",
+        storage=StorageRef(url=str(tmp_path / "shared"), sweep_id="id", generation=1),
+    )
+
+
+def never() -> bool:
+    return False
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def stored(assignment: Assignment, tmp_path: Path) -> dict[str, bytes]:
+    """What another node would find."""
+    place = tmp_path / "found"
+    pull(FolderStore(tmp_path / "shared"), assignment.spec.key, Fence(99, 0), place)
+    return {path.name: path.read_bytes() for path in place.iterdir()}
+
+
+def test_without_storage_it_is_the_trials_own_folder(assignment, tmp_path):
+    with attempt_workspace(replace(assignment, storage=None), never) as workspace:
+        assert (workspace.folder, workspace.start) == (tmp_path / "work", 1)
+
+
+def test_a_paused_attempt_leaves_everything_and_a_completed_one_its_points(assignment, tmp_path, scratch_root):
+    with pytest.raises(TrialPaused), attempt_workspace(assignment, never) as workspace:
+        (workspace.folder / "checkpoint").write_bytes(b"half way")
+        (workspace.folder / "points.jsonl").write_bytes(b"half\n")
+        raise TrialPaused("asked to")
+    assert stored(assignment, tmp_path) == {"checkpoint": b"half way", "points.jsonl": b"half\n"}
+    with attempt_workspace(replace(assignment, attempt=2), never) as workspace:
+        assert workspace.folder.is_relative_to(scratch_root)
+        assert (workspace.folder / "checkpoint").read_bytes() == b"half way"
+        (workspace.folder / "points.jsonl").write_bytes(b"half\nwhole\n")
+    assert stored(assignment, tmp_path) == {"points.jsonl": b"half\nwhole\n"}
+    assert [path for path in scratch_root.rglob("*") if path.is_file()] == []
+
+
+def test_snapshots_are_pushed_while_it_trains(assignment, tmp_path):
+    with attempt_workspace(assignment, never, QUICK) as workspace:
+        (workspace.folder / "checkpoint").write_bytes(b"one")
+        until(lambda: stored(assignment, tmp_path).get("checkpoint") == b"one")
+        (workspace.folder / "checkpoint").write_bytes(b"another")
+        until(lambda: stored(assignment, tmp_path).get("checkpoint") == b"another")
+
+
+def test_an_attempt_that_lives_on_behind_a_cut_link_stops(assignment, tmp_path):
+    newer = replace(assignment, storage=replace(assignment.storage, generation=2))
+
+    def live_on() -> None:
+        with attempt_workspace(assignment, never, QUICK) as workspace:
+            (workspace.folder / "points.jsonl").write_bytes(b"old\n")
+            until(lambda: stored(assignment, tmp_path) != {})
+            claim(FolderStore(tmp_path / "shared"), "0123", Fence(2, 1))
+            (workspace.folder / "points.jsonl").write_bytes(b"old\nolder\n")
+            until(workspace.should_stop)
+            raise TrialPaused("as a trainer does then")
+
+    with pytest.raises(TrialFailed, match="has taken trial 0123 over") as stopped:
+        live_on()
+    assert stopped.value.cause is Cause.WORKER_LOST
+    assert stored(assignment, tmp_path) == {"points.jsonl": b"old\n"}
+    with pytest.raises(TrialPaused), attempt_workspace(newer, never) as workspace:
+        assert workspace.start == 2
+        raise TrialPaused("later")
+    with pytest.raises(TrialFailed) as refused, attempt_workspace(assignment, never):
+        pytest.fail("it must not begin")
+    assert refused.value.cause is Cause.WORKER_LOST
+
+
+def test_a_storage_that_is_gone_at_the_end_is_a_failure_with_its_cause(assignment, tmp_path):
+    shared = tmp_path / "shared"
+
+    def lose_storage() -> None:
+        with attempt_workspace(assignment, lambda: True, QUICK) as workspace:
+            (workspace.folder / "points.jsonl").write_bytes(b"x\n")
+            shutil.rmtree(shared)
+            shared.touch()  # nobody can write below a file
+            raise TrialPaused("asked to")
+
+    with pytest.raises(TrialFailed, match="goes on from its last snapshot") as failed:
+        lose_storage()
+    assert failed.value.cause is Cause.TIMED_OUT
+
+
+def test_what_the_user_did_wrong_stays_the_cause(assignment, tmp_path):
+    with pytest.raises(TrialFailed, match="a mistake") as failed, attempt_workspace(assignment, never) as workspace:
+        (workspace.folder / "points.jsonl").write_bytes(b"x\n")
+        raise TrialFailed(Cause.USER_ERROR, "a mistake")
+    assert failed.value.cause is Cause.USER_ERROR
+    assert stored(assignment, tmp_path) == {"points.jsonl": b"x\n"}
+
+
+def test_points_come_once_where_the_ledger_counts_again(assignment, tmp_path):
+    """Attempt 2 trained half the curve, the ledger forgot it, and a new driver's attempt 1 goes on."""
+    delivered: list[CurvePoint] = []
+
+    def train(assignment: Assignment, stop: Callable[[], bool]) -> None:
+        with (
+            attempt_workspace(assignment, never) as workspace,
+            TrialSession(
+                spec=assignment.spec,
+                attempt=workspace.start,
+                workspace=workspace.folder,
+                deliver=delivered.extend,
+                stop=stop,
+            ) as session,
+        ):
+            run_trial(SyntheticTrainer({"seconds_per_trial": 0.3}), assignment.spec, session)
+
+    with pytest.raises(TrialPaused):
+        train(replace(assignment, attempt=2), lambda: bool(delivered))
+    first = list(delivered)
+    assert 0 < len(first) < 3
+    delivered.clear()
+    train(replace(assignment, attempt=1, storage=replace(assignment.storage, generation=2)), never)
+    assert [point.tokens for point in delivered] == [2**16, 2**18, 2**19]
+    assert delivered[: len(first)] == first
+    lines = stored(assignment, tmp_path)["points.jsonl"].decode().splitlines()
+    assert sum('"point"' in line for line in lines) == 3
+
+
+# The node's disk
+
+
+def test_what_a_killed_process_left_is_swept_and_a_living_ones_is_not(scratch_root):
+    code = (
+        "import os, signal, sys\n"
+        "from orchestrator.storage.scratch import scratch\n"
+        "with scratch('id', 'dead') as folder:\n"
+        "    folder.mkdir()\n"
+        "    (folder / 'large').write_bytes(b'x' * 1000)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], env=dict(os.environ), timeout=60, check=False)
+    assert (scratch_root / "id/dead/large").exists()
+    with scratch("id", "first") as first:
+        first.mkdir()
+        assert not (scratch_root / "id/dead").exists()
+        with scratch("id", "second"):
+            assert first.exists()
+    assert list((scratch_root / "id").iterdir()) == []
+
+
+def test_folders_of_other_sweeps_stay(scratch_root):
+    (scratch_root / "other").mkdir(parents=True)
+    (scratch_root / "other/key.lock").touch()
+    with scratch("id", "mine"):
+        pass
+    assert (scratch_root / "other/key.lock").exists()
