@@ -22,7 +22,7 @@ _SHORTEST = 6
 _IN_USER = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<user>[^\s:/@?#]*):[^\s\"']*@", re.IGNORECASE)
 _BARE_TOKEN = re.compile(r"(?P<scheme>\bhttps?://)[^\s:/@?#]+@", re.IGNORECASE)
 _IN_QUERY = re.compile(
-    r"(?P<name>[?&;](?:password|passwd|token|secret|sslpassword|api_key)=)[^\s&'\";]*", re.IGNORECASE
+    r"(?P<name>[?&;](?:[\w-]*(?:password|passwd|token|secret|key)|sig|signature)=)[^\s&'\";]*", re.IGNORECASE
 )
 _INSTEAD = (
     "it would stand in the run folder and in logs; leave it out and give it by the environment "

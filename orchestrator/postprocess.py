@@ -23,8 +23,7 @@ from orchestrator.numbers import count
 from orchestrator.report.data import Advice, Backtest, ReportData
 from orchestrator.run_table import write_records
 from orchestrator.runfolder import RunFolder
-from orchestrator.sweep import best_trial
-from orchestrator.trial import Reason, Trial
+from orchestrator.trial import Reason, Trial, best_trial
 from search_spaces.errors import ScalesweepError
 from search_spaces.plan import Search, SweepPlan
 from search_spaces.space import HyperParameters

@@ -12,8 +12,7 @@ from typing import Any
 from orchestrator.facts import closed, searched, why_over
 from orchestrator.ledger import Ended, History, Opened, Started
 from orchestrator.steering import SECONDS_PER_HOUR, Steering
-from orchestrator.sweep import best_trial
-from orchestrator.trial import Trial, TrialState
+from orchestrator.trial import Trial, TrialState, best_trial
 from search_spaces.plan import Search, SweepPlan
 
 # Seconds per token rise by this power of the params where nothing is known of a scale: between a step

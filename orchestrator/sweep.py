@@ -17,10 +17,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from orchestrator import policy
+from orchestrator.agenda import Agenda
 from orchestrator.curves import CurveWriter, trial_folder, whole_curve
 from orchestrator.facts import CONTRADICTED, fell_back, sweep_tags
 from orchestrator.files import patiently
-from orchestrator.forecasts import Forecaster, Forecasts, background, predicted, predicted_settings
+from orchestrator.forecasts import Forecaster, Forecasts, background
 from orchestrator.ledger import Closed, Ended, Event, Ledger, Predicted, Proposed, Settled, Started
 from orchestrator.ports import (
     Assignment,
@@ -36,7 +37,6 @@ from orchestrator.ports import (
 )
 from orchestrator.steering import Steering
 from orchestrator.trial import Proposal, Reason, Trial, TrialState, spec_of, trial_key
-from search_spaces.errors import ScalesweepError
 from search_spaces.plan import Search, SweepPlan
 from search_spaces.space import HyperParameters
 from trainers.api import Cause
@@ -48,8 +48,6 @@ logger = logging.getLogger(__name__)
 UNHURRIED_S = 600.0
 # The loop wakes this often even if nothing happens, to look for a request to pause. Seconds.
 _TICK_S = 0.5
-# Measured trials of each smaller scale that an early prediction needs: an optimum of three settings, and one to spare.
-EARLY_TRIALS = 6
 
 
 class Ending(StrEnum):
@@ -98,6 +96,7 @@ class Sweep:
     storage: StorageRef | None = None
     progress: Callable[[], None] = lambda: None
     executor: Callable[[], Executor] = background  # where forecasts are made
+    _agenda: Agenda = field(init=False)
     _curves: CurveWriter = field(init=False)
     _active: dict[str, str] = field(default_factory=dict, init=False)  # trial_key -> worker
     _not_before: dict[str, float] = field(default_factory=dict, init=False)
@@ -108,6 +107,9 @@ class Sweep:
     _enough: str = field(default="", init=False)  # why nothing more is proposed; empty while something may be
 
     def __post_init__(self) -> None:
+        self._agenda = Agenda(
+            plan=self.plan, history=self.ledger.history, steering=self.steering, proposer=self.ports.proposer
+        )
         self._curves = CurveWriter(self.folder)
 
     def run(self) -> Ending:
@@ -135,10 +137,6 @@ class Sweep:
         """All trials so far, by key, in the order of proposal."""
         return self.ledger.history.trials
 
-    def of(self, search: Search) -> list[Trial]:
-        """The trials of a search, in the order of proposal."""
-        return [trial for trial in self.trials.values() if trial.of(search)]
-
     def _take_over(self) -> None:
         """An earlier driver that ended without a word leaves attempts that nobody follows: they are over."""
         for trial in list(self.trials.values()):
@@ -155,7 +153,7 @@ class Sweep:
             return False
         if self._ending is not None:
             return True
-        return not (self._unfinished() or (not self._enough and any(map(self._unproposed, self.plan.searches))))
+        return not (self._unfinished() or (not self._enough and self._agenda.unfinished()))
 
     def _obey(self) -> None:
         if self._ending is None:
@@ -191,14 +189,8 @@ class Sweep:
         for trial in self._unfinished():
             if self._not_before.get(trial.key, 0.0) <= now and self._has_room(self._search(trial)):
                 return trial
-        if self._enough:
-            return None
-        for wanted, propose in ((self._wants_trial, self._propose), (self._wants_replicate, self._replicate)):
-            for search in self.steering.order([each for each in self.plan.searches if wanted(each)], self._all):
-                # In this order: a pool holds room for a shape that it had to refuse.
-                if self._has_room(search):
-                    return self._adopt(search, propose(search))
-        return None
+        found = None if self._enough else self._agenda.next_proposal(self._has_room)
+        return self._adopt(*found) if found else None
 
     def _has_room(self, search: Search) -> bool:
         return self.ports.pool.has_room(self.resources(search.cell.scale.name))
@@ -208,72 +200,11 @@ class Sweep:
         waiting = [t for t in self.trials.values() if not t.state.ended and t.key not in self._active]
         return sorted(waiting, key=lambda trial: self._search(trial).cell.flops(), reverse=True)
 
-    @property
-    def _all(self) -> list[Trial]:
-        return list(self.trials.values())
-
     def _settle(self) -> None:
         """Write down which searches need no further trial, and see whether the sweep has told enough."""
-        for search in self.plan.searches:
-            why = "" if self._over_for(search) else self.steering.settled(search, self._all)
-            if why:
-                cell = search.cell
-                self._record(Settled(time=time.time(), scale=cell.scale.name, tokens=cell.tokens, why=why))
-        self._enough = self.steering.enough(self._all)
-
-    def _over_for(self, search: Search) -> bool:
-        """Whether the search gets no further proposals: it has had all of them, or it is settled."""
-        return len(self._searched(search)) >= search.trials or any(
-            event.scale == search.cell.scale.name and event.tokens == search.cell.tokens
-            for event in self.ledger.history.of(Settled)
-        )
-
-    def _unproposed(self, search: Search) -> bool:
-        """Whether the search has proposals or replicates still to come."""
-        return not self._over_for(search) or self._lacks_replicates(search)
-
-    def _searched(self, search: Search) -> list[Trial]:
-        return [trial for trial in self.of(search) if trial.reason is not Reason.REPLICATE]
-
-    def _wants_trial(self, search: Search) -> bool:
-        """Whether the search has a trial to propose now. A held-out one waits until it was predicted."""
-        return not self._over_for(search) and not (search.held_out and predicted(self.ledger.history, search) is None)
-
-    def _propose(self, search: Search) -> Proposal:
-        searched = self._searched(search)
-        if search.held_out and not searched:
-            settings = predicted_settings(self.ledger.history, search)
-            if settings is not None:
-                return Proposal(settings=settings, reason=Reason.PREDICTED)
-        return self.ports.proposer.ask(search, len(searched), self._neighbour_best(search))
-
-    def _wants_replicate(self, search: Search) -> bool:
-        """Whether the search is over, has a best trial, and has not had all of its replicates."""
-        searched = self._searched(search)
-        over = self._over_for(search) and all(trial.state.ended for trial in searched)
-        return over and self._lacks_replicates(search)
-
-    def _lacks_replicates(self, search: Search) -> bool:
-        searched = self._searched(search)
-        replicates = len(self.of(search)) - len(searched)
-        wanted = search.seeds - 1
-        if len(self.of(search)) < search.planned_trials and self.steering.repeats(search, self._all):
-            wanted = replicates + 1
-        return best_trial(searched) is not None and replicates < wanted
-
-    def _replicate(self, search: Search) -> Proposal:
-        """The best settings again: their spread is the noise of a run. Raises ScalesweepError where none is best."""
-        best = best_trial(self._searched(search))
-        if best is None:
-            raise ScalesweepError(f"search {search.name} has no completed trial to repeat")
-        return Proposal(settings=best.settings, reason=Reason.REPLICATE)
-
-    def _neighbour_best(self, search: Search) -> HyperParameters | None:
-        for smaller in self.plan.below(search):
-            best = best_trial(self.of(smaller))
-            if best is not None:
-                return best.settings
-        return None
+        for event in list(self._agenda.settled()):
+            self._record(event)
+        self._enough = self._agenda.enough()
 
     def _adopt(self, search: Search, proposal: Proposal) -> Trial:
         """Record a proposal. An equal key is never trained twice: a repeated point gets another seed."""
@@ -375,22 +306,10 @@ class Sweep:
 
     def _forecast(self, forecasts: Forecasts) -> None:
         """Have held-out searches predicted from what the smaller scales measured; write it down when it is there."""
-        for search in self.plan.searches:
-            if search.held_out and predicted(self.ledger.history, search) is None:
-                below = list(self.plan.below(search))
-                # Replicates fill slots meanwhile, and come too late to count.
-                known = [trial for other in below for trial in self._searched(other) if trial.state.ended]
-                if known and all(self._tells_enough(other, early=search.early) for other in below):
-                    forecasts.ask(search, known)
+        for search, known in self._agenda.predictable():
+            forecasts.ask(search, known)
         for event in list(forecasts.arrived(self.ledger.history)):
             self._record(event)
-
-    def _tells_enough(self, search: Search, *, early: bool) -> bool:
-        """Whether a prediction for a larger scale need not wait for the search any longer."""
-        searched = self._searched(search)
-        if early and sum(trial.state.measured for trial in searched) >= EARLY_TRIALS:
-            return True
-        return self._over_for(search) and all(trial.state.ended for trial in searched)
 
     # Small things
 
@@ -414,12 +333,6 @@ def _waiting(trial: Trial, *, message: str, cause: Cause | None = None, worker: 
         message=message,
         worker=worker,
     )
-
-
-def best_trial(trials: list[Trial]) -> Trial | None:
-    """The completed trial of lowest final loss; the earlier one of two equals."""
-    measured = [trial for trial in trials if trial.loss is not None]
-    return min(measured, key=lambda trial: (trial.loss, trial.number), default=None)
 
 
 def show_all(tracker: Tracker, plan: SweepPlan, trials: Iterable[Trial], folder: Path) -> None:

@@ -10,7 +10,7 @@ from orchestrator.laws.predict import Prediction
 from orchestrator.laws.predicted import Predicted
 from orchestrator.numbers import number
 from orchestrator.report.data import Advice, Backtest, ReportData
-from orchestrator.sweep import best_trial
+from orchestrator.trial import best_trial
 
 _SHOWN = ("learning_rate", "batch_tokens", "beta2", "loss")
 _DIGITS = 4  # losses and beta2 are compared by their fourth digit

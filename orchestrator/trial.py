@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -137,3 +137,9 @@ def spec_of(trial: Trial, search: Search) -> TrialSpec:
         seed=trial.seed,
         served_tokens=tuple(cell.tokens for cell in search.serves),
     )
+
+
+def best_trial(trials: Iterable[Trial]) -> Trial | None:
+    """The completed trial of lowest final loss; the earlier one of two equals."""
+    measured = [trial for trial in trials if trial.loss is not None]
+    return min(measured, key=lambda trial: (trial.loss, trial.number), default=None)

@@ -40,9 +40,10 @@ class LocalPool:
 
     def start(self) -> None:
         """Build and warm a trainer in every thread. Raises InputError where that cannot be done."""
-        self._slots = [Slot(self._trainer, Path.cwd(), self._events) for _ in range(self._count)]
-        for slot in self._slots:
-            slot.wait_ready()
+        for _ in range(self._count):
+            slot = Slot(self._trainer, Path.cwd(), self._events)
+            slot.wait_ready()  # one after another: transformers cannot be imported by two threads at once
+            self._slots.append(slot)
 
     def check(self, resources: Mapping[str, Resources]) -> None:
         """Raises InputError naming the scale that wants more than this pool: a CPU for each slot, no GPU."""

@@ -83,7 +83,7 @@ def outlook(
     hierarchy = Hierarchy(cells, settings, [*new, target])
     runs = [len(cell.runs) for cell in cells] + [0] * (len(new) + 1)
     places = [next(at for at, other in enumerate(hierarchy.sizes) if _same(size, other)) for size in searched]
-    served = {at: sizes for at, sizes in zip(places, planned, strict=True)}
+    served = dict(zip(places, planned, strict=True))
     view = _View(hierarchy, hierarchy.fit(), runs, served)
     return Outlook(
         expected_regret=view.regret,

@@ -152,13 +152,13 @@ def test_a_run_folder_that_cannot_be_made(tmp_path: Path) -> None:
 def test_no_room_for_a_trial_in_this_process(tmp_path: Path) -> None:
     sweep = write_sweep(tmp_path, tiny.content(resources={"s3": {"gpus": 1}}))
     said = refused("run", sweep, "--dir", "deep/er/run", cwd=tmp_path)
-    assert "resources of scale 's3': one trial wants cpus: 1, gpus: 1; the largest node has" in said
+    assert "resources of scale 's3': one trial wants cpus: 1, gpus: 1; the nodes are 1 with cpus: 2, gpus: 0" in said
 
 
 def test_no_room_for_a_trial_on_any_node(tmp_path: Path) -> None:
     sweep = write_sweep(tmp_path, tiny.content(resources={"s3": {"cpus": 4096}}, cluster={"address": "local"}))
     said = refused("run", sweep, cwd=tmp_path)
-    assert "resources of scale 's3': one trial wants cpus: 4096, gpus: 0; the largest node has" in said
+    assert "resources of scale 's3': one trial wants cpus: 4096, gpus: 0; the nodes are 1 with" in said
 
 
 def test_a_tracking_address_that_mlflow_does_not_know(tmp_path: Path) -> None:

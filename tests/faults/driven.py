@@ -120,6 +120,7 @@ class Driver:
     ) -> None:
         self.folder = folder
         self.log = case.root / f"{folder.name}.log"
+        self._from = self.log.stat().st_size if self.log.exists() else 0
         self._prefixed = bool(prefix)
         command = [*prefix, str(COMMAND), "run", str(case.file), "--dir", str(folder), *extra]
         with self.log.open("a") as out:
@@ -148,7 +149,7 @@ class Driver:
 
     def said(self) -> str:
         """Its output so far, the last part of it."""
-        return self.log.read_text()[-6000:]
+        return self.log.read_bytes()[self._from :].decode()[-6000:]
 
     def send(self, number: signal.Signals, *, group: bool = False) -> None:
         """Signal the driver, or its whole process group as a terminal does."""

@@ -141,11 +141,9 @@ def _await_silence(ordeal: Ordeal, driver: Driver) -> None:
 def _refused(ordeal: Ordeal) -> tuple[bool, str]:
     """Whether the command refuses and says where the damage is; what it says."""
     with ordeal.stage.driving(ordeal.case, ordeal.run_dir) as driver:
-        before = driver.log.stat().st_size
         try:
             code = driver.exit_code(UP_S)
         except AssertionError:
             return False, "not noticed"
-        said = driver.log.read_bytes()[before:].decode().strip().splitlines()[-1:]
-    text = said[0] if said else ""
+        text = (driver.said().strip().splitlines() or [""])[-1]
     return code == _REFUSED and _SAYS_WHERE.search(text) is not None, f"exit code {code}: {text[:160]}"

@@ -20,12 +20,14 @@ _HEAD = ("gcs/gcs_server", "raylet/raylet")  # Ray's own programs on a head
 _GIVEN_UP_S = 120.0
 _REJOINED_S = 150.0  # nodes look for a head that is gone for 60 s before they start anew
 _SAID_SO = 1  # the exit code of a driver that lost its cluster
+_OUR_WORDS = "the same command"
 _DISK_MIB, _FULL_S = 64, 15.0
 
 
 def heads_killed(stage: Stage, times: int, chance: Random) -> Iterator[Finding]:
     """SIGKILL of the Ray head; the driver says so and leaves, and the same command goes on with a new one."""
     codes: Counter[int] = Counter()
+    said = 0
     for ordeal in ordeals(stage, "head", chance, times, each=5):
         for _ in range(ordeal.faults):
             with ordeal.driving() as driver:
@@ -34,11 +36,13 @@ def heads_killed(stage: Stage, times: int, chance: Random) -> Iterator[Finding]:
                 before = _starts(stage)
                 ordeal.hit("Ray head killed", lambda: stage.a.kill_processes(*_HEAD))
                 codes[driver.exit_code(_GIVEN_UP_S)] += 1
+                said += _OUR_WORDS in driver.said()
             _await_all(stage, before)
         ordeal.finish()
         yield from ordeal.findings()
-    said = ", ".join(f"{code} {count} times" for code, count in codes.items())
-    yield Finding(what="exit code of a driver that lost its cluster", found=said, holds=set(codes) <= {0, _SAID_SO})
+    ends = ", ".join(f"{code} ({count} times)" for code, count in codes.items())
+    yield Finding(what="exit code of a driver that lost its cluster", found=ends, holds=set(codes) <= {0, _SAID_SO})
+    yield Finding(what="it said so in our words", found=f"{said} of {codes.total()}", holds=said == codes.total())
 
 
 def disks_lost(stage: Stage, times: int, chance: Random) -> Iterator[Finding]:

@@ -52,7 +52,7 @@ WRONG = {
     "cluster: {address: 'head:0'}": "cluster.address is 'head:0'; it should be local",
     "cluster: {wait_minutes: -1}": "cluster.wait_minutes is -1; it should be greater than or equal to 0",
     "resources: {default: {timeout_minutes: 0}}": "resources.default.timeout_minutes is 0; it should be greater than 0",
-    "resources: {default: {labels: {zone: [a]}}}": "resources.default.labels.zone is ['a']; it should be a valid string",
+    "resources: {default: {labels: {z: [a]}}}": "resources.default.labels.z is ['a']; it should be a valid string",
     "trainer: {name: lm, schedule: cosine}": "trainer.schedule is 'cosine'; give `schedule` beside `trainer`",
     # Ranges
     "trials: 0": "trials is 0; it should be greater than or equal to 1",

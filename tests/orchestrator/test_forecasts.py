@@ -8,9 +8,10 @@ from pathlib import Path
 import tiny
 from rig import Rig, centre
 
+from orchestrator.agenda import EARLY_TRIALS
 from orchestrator.forecasts import Forecast
 from orchestrator.ledger import Ended, Predicted, Proposed, read
-from orchestrator.sweep import EARLY_TRIALS, Ending
+from orchestrator.sweep import Ending
 from orchestrator.trial import Reason, Trial
 from search_spaces.errors import FitError
 from search_spaces.plan import Search

@@ -17,8 +17,8 @@ from orchestrator.curves import read_curve
 from orchestrator.forecasts import Forecast
 from orchestrator.ledger import Closed, Ended, Started
 from orchestrator.ports import Assignment, AttemptEnded, Outcome, PointsArrived, PoolEvent, Resources
-from orchestrator.sweep import Ending, Requests, best_trial
-from orchestrator.trial import Proposal, Reason, Trial, TrialState
+from orchestrator.sweep import Ending, Requests
+from orchestrator.trial import Proposal, Reason, Trial, TrialState, best_trial
 from search_spaces.plan import Search
 from search_spaces.space import HyperParameters
 from trainers.api import Cause, CurvePoint, TrialResult
