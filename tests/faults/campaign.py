@@ -120,7 +120,7 @@ def _say(text: str) -> None:
 
 def _line(finding: Finding) -> str:
     verdict = {True: "holds", False: "BROKEN", None: ""}[finding.holds]
-    return f"{finding.what:62} {finding.found:48} {verdict}".rstrip()
+    return f"{verdict:7}{finding.what:62} {finding.found}"
 
 
 def table(results: Sequence[Result]) -> str:

@@ -109,11 +109,11 @@ class Ordeal:
 
     def hit(self, what: str, act: Callable[[], object]) -> Hit:
         """Do it, and remember when, and to whom."""
-        keys = tuple(trial.key for trial in running(self.folder))
+        keys, over = tuple(trial.key for trial in running(self.folder)), ended(self.folder)
         hit = Hit(what=what, time=time.time(), keys=keys)
         act()
         self.hits.append(hit)
-        self.stage.say(f"{self.name}: {what}, {len(keys)} training, {ended(self.folder)} of {self._planned} ended")
+        self.stage.say(f"{self.name}: {what}, {len(keys)} training, {over} of {self._planned} ended")
         return hit
 
     def finish(self, *extra: str) -> None:
