@@ -119,6 +119,9 @@ def _accelerators() -> Finding:
 
 
 def _ray() -> Finding:
+    from orchestrator.engine.loopback import stay_on_loopback
+
+    stay_on_loopback()
     from orchestrator.engine.pool import RayPool
     from orchestrator.ports import TrainerRef
 

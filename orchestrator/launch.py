@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from orchestrator.config import SECONDS_PER_MINUTE, SweepFile
+from orchestrator.engine.loopback import stay_on_loopback
 from orchestrator.facts import sweep_tags
 from orchestrator.forecasts import Forecast
 from orchestrator.ledger import Closed, Ledger, Opened
@@ -186,6 +187,8 @@ def _pool(sweep: SweepFile, plan: SweepPlan, version: str) -> Iterator[WorkerPoo
 
         pool = LocalPool(trainer=trainer, slots=sweep.cluster.workers or os.cpu_count() or 1)
     else:
+        if sweep.cluster.address == "local":
+            stay_on_loopback()
         from orchestrator.engine.pool import RayPool
 
         pool = RayPool(
