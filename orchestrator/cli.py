@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     _folder_verb(verbs, "sync", "upload what the tracking server has not got yet", sync)
     doctor_parser = verbs.add_parser("doctor", help="check the installation, the cluster and the stores")
     doctor_parser.add_argument("sweep", nargs="?", metavar="SWEEP", help="check what this sweep needs, too")
+    doctor_parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, dotted")
     doctor_parser.set_defaults(verb=doctor)
     return parser
 
@@ -284,7 +285,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     """Check what can be checked here."""
     from orchestrator.doctor import examine
 
-    return examine(arguments.sweep, sys.stdout.write)
+    return examine(arguments.sweep, arguments.set, sys.stdout.write)
 
 
 if __name__ == "__main__":

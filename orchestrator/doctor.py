@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from orchestrator import checks
@@ -22,10 +22,10 @@ _PREPARE_S = 3600.0
 _START_S = 60.0
 
 
-def examine(sweep: str | None, write: Callable[[str], object]) -> int:
+def examine(sweep: str | None, overrides: Sequence[str], write: Callable[[str], object]) -> int:
     """Print a line for each check; returns 0 where all is well and 1 where something is wrong."""
     wrong = 0
-    for finding in _findings(sweep):
+    for finding in _findings(sweep, overrides):
         wrong += bool(finding.remedy)
         write(f"{'WRONG' if finding.remedy else 'ok':<6}{finding.what:<14} {finding.seen}\n")
         if finding.remedy:
@@ -34,7 +34,7 @@ def examine(sweep: str | None, write: Callable[[str], object]) -> int:
     return 1 if wrong else 0
 
 
-def _findings(sweep: str | None) -> Iterator[Finding]:
+def _findings(sweep: str | None, overrides: Sequence[str]) -> Iterator[Finding]:
     yield _python()
     yield from map(_package, _PACKAGES)
     yield guarded("devices", _accelerators, _START_S)
@@ -43,15 +43,15 @@ def _findings(sweep: str | None) -> Iterator[Finding]:
         yield _guarded_ray()
         yield guarded("mlflow store", _store, _START_S)
     else:
-        yield from _of_sweep(sweep)
+        yield from _of_sweep(sweep, overrides)
 
 
-def _of_sweep(name: str) -> Iterator[Finding]:
+def _of_sweep(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
     """The sweep itself, its stores, and the cluster that it joins."""
     from orchestrator import config
 
     try:
-        sweep = config.load(name)
+        sweep = config.load(name, overrides)
         plan = sweep.plan()
     except ScalesweepError as error:
         yield Finding("sweep", "not usable", str(error))

@@ -19,7 +19,8 @@ SWEEP_TAG = "scalesweep.sweep_id"
 TRIAL_TAG = "trial_key"
 PARENT_TAG = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"
-CURVE_METRICS = ("loss", "train_loss", "learning_rate", "grad_norm", "tokens_per_second")
+SPEED = "tokens_per_second"
+CURVE_METRICS = ("loss", "train_loss", "learning_rate", "grad_norm", SPEED)
 STATUS = {
     TrialState.WAITING: "SCHEDULED",
     TrialState.RUNNING: "RUNNING",

@@ -25,6 +25,7 @@ from orchestrator.tracking.runs import (
     summary_metrics,
     tag_key,
 )
+from orchestrator.tracking.stored import Identity, missing, stored_points
 from orchestrator.trial import Trial, TrialState
 from search_spaces.plan import Schedule, Search
 
@@ -36,6 +37,7 @@ _log = logging.getLogger(__name__)
 
 # Makes the UI open on runs and curves; without it, on a page about traces of language-model applications.
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
+_ENDED = {status for state, status in STATUS.items() if state.ended}
 
 
 class Session:
@@ -54,6 +56,9 @@ class Session:
         self._runs: dict[str, str] = {}
         self._parent = ""
         self._complete: set[str] = set()  # runs that have their params
+        self._adopted: set[str] = set()  # trials whose runs were there before, and of these those that go on:
+        self._going_on: set[str] = set()
+        self._stored: dict[str, frozenset[Identity]] = {}  # what they had by then
         for run in _all_runs(client, self.experiment_id):
             self._adopt(run)
         if not self._parent:
@@ -68,7 +73,8 @@ class Session:
         """
         run_id = self._run_of(trial, search)
         params = {} if run_id in self._complete else run_params(trial, search, self._schedule)
-        self._log(run_id, [*metrics, *summary_metrics(trial)], params=params, tags=run_tags(trial, search))
+        new = [*self._new(trial, run_id, metrics), *summary_metrics(trial)]
+        self._log(run_id, new, params=params, tags=run_tags(trial, search))
         self._complete.add(run_id)
         if trial.state.ended:
             ended = milliseconds(trial.ended_at or time.time())
@@ -78,7 +84,8 @@ class Session:
 
     def write_metrics(self, trial: Trial, search: Search, metrics: Sequence[MetricPoint]) -> None:
         """Metrics alone, otherwise as `write_trial`."""
-        self._log(self._run_of(trial, search), metrics)
+        run_id = self._run_of(trial, search)
+        self._log(run_id, self._new(trial, run_id, metrics))
 
     def write_summary(self, summary: Summary) -> None:
         """The parent run's note, numbers and files. A file that is not there is left out."""
@@ -116,6 +123,20 @@ class Session:
             self._runs[trial.key] = run.info.run_id
         return self._runs[trial.key]
 
+    def _new(self, trial: Trial, run_id: str, metrics: Sequence[MetricPoint]) -> Sequence[MetricPoint]:
+        """What the run has not got.
+
+        A head that lost its disk has lost the last points too, and perhaps a trial's end: they are trained
+        again and come with other times. A trial that is over, here and in MLflow, has nothing new.
+        """
+        if trial.key in self._adopted and not trial.state.ended:
+            self._going_on.add(trial.key)
+        if trial.key not in self._going_on:
+            return metrics
+        if trial.key not in self._stored:
+            self._stored[trial.key] = stored_points(self._client, run_id)
+        return missing(metrics, self._stored[trial.key])
+
     def _adopt(self, run: Run) -> None:
         key = run.data.tags.get(TRIAL_TAG)
         if key is None and SWEEP_TAG not in run.data.tags:
@@ -126,6 +147,9 @@ class Session:
             self._parent = run.info.run_id
         else:
             self._runs[key] = run.info.run_id
+            self._adopted.add(key)
+            if run.info.status not in _ENDED:
+                self._going_on.add(key)
 
     def _log(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from configparser import ConfigParser
 from pathlib import Path
@@ -71,14 +72,39 @@ def test_the_mlflow_server_asks_for_a_password_that_no_file_holds() -> None:
     assert head["MLFLOW_TRACKING_PASSWORD"] == server["MLFLOW_AUTH_ADMIN_PASSWORD"]
 
 
-def test_the_bucket_is_made_where_mlflow_writes() -> None:
-    server, bucket = SERVICES["mlflow"], SERVICES["bucket"]
-    assert "--artifacts-destination=s3://mlflow" in server["command"]
-    assert 'create_bucket(Bucket="mlflow")' in bucket["command"][-1]
-    compile(bucket["command"][-1], "bucket", "exec")
-    assert server["environment"]["MLFLOW_S3_ENDPOINT_URL"] == bucket["environment"]["AWS_ENDPOINT_URL"]
-    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-    assert len({tuple(SERVICES[name]["environment"][key] for key in keys) for name in ("s3", "bucket", "mlflow")}) == 1
+def test_the_buckets_are_made_where_mlflow_and_the_sweeps_write() -> None:
+    server, script = SERVICES["mlflow"], SERVICES["buckets"]["command"][-1]
+    written = {option.partition("s3://")[2] for option in server["command"] if "s3://" in option}
+    written |= set(re.findall(r"storage=s3://(\w+)/", README))
+    (made,) = re.findall(r"for name in (\(.+\)):", script)
+    assert set(ast.literal_eval(made)) == written == {"mlflow", "sweeps"}
+    compile(script, "buckets", "exec")
+
+
+def test_whoever_writes_to_the_s3_store_knows_its_address_and_its_user() -> None:
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
+    clients = [SERVICES[name]["environment"] for name in ("buckets", "mlflow", "head", "worker")]
+    assert len({tuple(client[key] for key in keys) for client in clients}) == 1
+    assert SERVICES["mlflow"]["environment"]["MLFLOW_S3_ENDPOINT_URL"] == clients[0]["AWS_ENDPOINT_URL"]
+    assert all(clients[0][key] == SERVICES["s3"]["environment"][key] for key in keys[:2])
+
+
+def test_the_studies_have_a_database_beside_mlflows() -> None:
+    server, script = SERVICES["postgres"], COMPOSE["configs"]["studies.sql"]["content"]
+    assert server["configs"] == [{"source": "studies.sql", "target": "/docker-entrypoint-initdb.d/studies.sql"}]
+    (made,) = re.findall(r"^CREATE DATABASE (\w+);$", script)
+    user, taken = (server["environment"][key] for key in ("POSTGRES_USER", "POSTGRES_DB"))
+    assert f"studies.uri=postgresql+psycopg://{user}@postgres/{made}" in README
+    assert made != taken
+    store = SERVICES["mlflow"]["environment"]["MLFLOW_BACKEND_STORE_URI"]
+    assert store.startswith(f"postgresql+psycopg://{user}:") and store.endswith(f"@postgres/{taken}")
+    assert SERVICES["head"]["environment"]["PGPASSWORD"] == server["environment"]["POSTGRES_PASSWORD"]
+    assert "PGPASSWORD" not in SERVICES["worker"]["environment"]
+
+
+def test_the_image_and_the_nodes_of_ray_up_have_what_every_store_takes() -> None:
+    for name in ("Dockerfile", "ray-up/aws.yaml", "ray-up/on-premises.yaml"):
+        assert "'.[cluster,postgres,s3]'" in (DEPLOY / name).read_text(), name
 
 
 def test_addresses_in_compose_are_services() -> None:
@@ -123,17 +149,38 @@ def test_the_readme_names_every_file() -> None:
 
 
 def test_the_gpu_file_of_the_readme_fits_the_schema(tmp_path: Path) -> None:
-    (block,) = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    (block,) = [block for block in yaml_blocks() if "gpus.yaml" in block]
     gpus = tmp_path / "gpus.yaml"
     gpus.write_text(block)
     assert compose_complaints(gpus) == ""
     assert set(yaml.safe_load(block)["services"]) <= set(SERVICES)
 
 
-def test_the_overrides_of_the_readme_are_keys_of_a_sweep() -> None:
+def test_the_sweep_file_of_the_readme_is_one_for_several_nodes(tmp_path: Path) -> None:
+    (block,) = [block for block in yaml_blocks() if "mine.yaml" in block]
+    path = tmp_path / "mine.yaml"
+    path.write_text(block)
+    sweep = load(str(path))
+    assert sweep.plan().trials > 0
+    assert (sweep.cluster.address, sweep.storage) == ("auto", "/shared/mine-storage")
+
+
+def test_the_overrides_of_the_readme_are_keys_of_a_sweep_that_several_nodes_can_run() -> None:
     commands = re.findall(r"scalesweep run (\w+) ((?:[^\n]*\\\n)*[^\n]*)", README)
     assert sorted({name for name, _ in commands}) == ["laptop", "porian"]
     for name, rest in commands:
-        overrides = re.findall(r"--set ([^\s']+)", rest)
-        assert overrides
-        assert load(name, overrides).cluster.address == "auto"
+        sweep = load(name, re.findall(r"--set ([^\s']+)", rest))
+        assert sweep.cluster.address == "auto"
+        assert sweep.storage is not None
+        assert sweep.cluster.wait_minutes > 0  # nobody is told to wait for the workers first
+
+
+def test_the_storages_of_the_readme_are_asked_where_they_are_written() -> None:
+    given = {path.rstrip("'") for path in re.findall(r"(?:storage=|^storage: )(\S+)", README, flags=re.MULTILINE)}
+    asked = {path.rstrip("'") for path in re.findall(r"scalesweep (?:status|pause|stop) (\S+)", README)}
+    assert len(asked) > 2
+    assert asked - {"/shared/mine"} <= given  # that one is Slurm's run folder
+
+
+def yaml_blocks() -> list[str]:
+    return re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)

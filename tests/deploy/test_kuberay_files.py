@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import ray
-from deploy_files import README, documents, inner, schema
+from deploy_files import README, TOOLS, complaints, documents, inner, schema
 from jsonschema import Draft202012Validator
+from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
+from ray.scripts.scripts import drain_node
 
 from orchestrator.config import load
 
@@ -64,8 +68,45 @@ def test_kuberay_would_take_it(document: dict[str, Any]) -> None:
     assert "imagined" in next(rules.iter_errors(broken)).message
 
 
-def test_the_job_and_the_cluster_are_one() -> None:
-    assert JOB["spec"]["rayClusterSpec"] == SPEC
+def test_the_job_has_the_cluster_with_a_fixed_number_of_workers() -> None:
+    fixed = copy.deepcopy(SPEC)
+    del fixed["autoscalerOptions"]
+    fixed["enableInTreeAutoscaling"] = False
+    fixed["headGroupSpec"]["template"]["spec"]["automountServiceAccountToken"] = False
+    (group,) = fixed["workerGroupSpecs"]
+    group["replicas"] = group["minReplicas"] = group["maxReplicas"]
+    assert JOB["spec"]["rayClusterSpec"] == fixed
+
+
+def test_the_autoscaler_starts_spot_workers_when_a_sweep_asks_for_them() -> None:
+    types = _derive_autoscaling_config_from_ray_cr(CLUSTER | {"metadata": {"name": "x", "namespace": "y"}})
+    workers = types["available_node_types"]["gpu-spot"]
+    assert (workers["min_workers"], workers["max_workers"]) == (0, 4)
+    assert workers["labels"] == {"ray.io/market-type": "spot"}
+    assert workers["resources"]["GPU"] == 1
+    assert SPEC["autoscalerOptions"]["version"] == "v2"  # the first one knows no labels
+    assert f"cluster.workers={workers['max_workers']}" in README
+
+
+def test_the_autoscaler_beside_the_head_has_the_account_that_it_needs() -> None:
+    assert SPEC["enableInTreeAutoscaling"] is True
+    assert HEAD["template"]["spec"].get("automountServiceAccountToken", True) is True
+    assert SPEC["autoscalerOptions"]["securityContext"] == HEAD["template"]["spec"]["containers"][0]["securityContext"]
+
+
+def test_a_worker_hands_over_before_its_pod_goes() -> None:
+    pod = WORKERS["template"]["spec"]
+    *shell, script = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    assert shell == ["bash", "-c"]
+    assert complaints(TOOLS / "shellcheck", "-", given=f"#!/bin/bash\n{script}") == ""
+    before, drain, after = re.split(r"ray drain-node | && ", script)
+    (patience,) = re.findall(r"timeout -s KILL (\d+) $", before)
+    (slept,) = re.findall(r"^sleep (\d+)\s*$", after)
+    assert int(patience) + int(slept) < pod["terminationGracePeriodSeconds"]
+    options = drain_node.make_context("drain-node", shlex.split(drain)).params
+    assert options["reason"] == "DRAIN_NODE_REASON_PREEMPTION"
+    assert options["node_id"] is None  # the node that it is given on
+    assert options["deadline_remaining_seconds"] >= int(slept)
 
 
 def test_the_cluster_runs_the_ray_of_the_image() -> None:
@@ -90,11 +131,6 @@ def test_ray_asks_for_a_token() -> None:
     assert SPEC["authOptions"]["mode"] == "token"
 
 
-def test_as_many_workers_as_stand_there() -> None:
-    assert SPEC["enableInTreeAutoscaling"] is False
-    assert WORKERS["minReplicas"] == WORKERS["replicas"] == WORKERS["maxReplicas"] > 0
-
-
 def test_the_job_tries_again_and_cleans_up() -> None:
     job = JOB["spec"]
     assert job["backoffLimit"] > 0
@@ -107,6 +143,8 @@ def test_the_entrypoint_is_a_sweep_that_its_workers_can_run() -> None:
     assert words[:2] == ["scalesweep", "run"]
     sweep = load(words[2], [words[i + 1] for i, word in enumerate(words) if word == "--set"])
     assert sweep.cluster.address == "auto"
+    assert sweep.cluster.wait_minutes > 0
+    assert sweep.storage is not None and sweep.storage.startswith("/sweeps/")
     limits = WORKERS["template"]["spec"]["containers"][0]["resources"]["limits"]
     wanted = sweep.resources_of("default")
     assert wanted.gpus <= float(limits["nvidia.com/gpu"])
@@ -146,8 +184,21 @@ def test_addresses_are_services() -> None:
     (server,) = of_kind("Deployment")["scalesweep-mlflow"]["spec"]["template"]["spec"]["containers"]
     assert env(server)["MLFLOW_BACKEND_STORE_URI"]["value"].partition("@")[2] == "scalesweep-postgres/mlflow"
     assert services["scalesweep-postgres"] == 5432
+    assert "studies.uri=postgresql+psycopg://scalesweep@scalesweep-postgres/studies" in JOB["spec"]["entrypoint"]
     (allowed,) = [word for word in server["args"] if word.startswith("--allowed-hosts=")]
     assert uri.removeprefix("http://") in allowed.partition("=")[2].split(",")
+
+
+def test_the_studies_have_a_database_beside_mlflows() -> None:
+    scripts = of_kind("ConfigMap")["scalesweep-postgres"]["data"]
+    assert scripts == {"studies.sql": "CREATE DATABASE studies;"}
+    pod = of_kind("StatefulSet")["scalesweep-postgres"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert {"name": "studies", "mountPath": "/docker-entrypoint-initdb.d"} in container["volumeMounts"]
+    assert pod["volumes"] == [{"name": "studies", "configMap": {"name": "scalesweep-postgres"}}]
+    assert env(container)["POSTGRES_DB"]["value"] == "mlflow"
+    (head,) = HEAD["template"]["spec"]["containers"]
+    assert env(head)["PGPASSWORD"]["valueFrom"] == env(container)["POSTGRES_PASSWORD"]["valueFrom"]
 
 
 def test_services_find_their_pods() -> None:

@@ -43,12 +43,16 @@ def test_the_head_takes_no_work(name: str) -> None:
     assert "--num-cpus=0" in start
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_worker_is_there_from_the_start(name: str) -> None:
-    types = prepare_config(FILES[name])["available_node_types"]
-    workers = [node for node in types.values() if node["max_workers"] > 0]
-    assert workers
-    assert all(node["min_workers"] == node["max_workers"] for node in workers)
+def test_own_machines_are_all_there_from_the_start() -> None:
+    types = prepare_config(FILES["on-premises.yaml"])["available_node_types"]
+    (workers,) = [node for node in types.values() if node["max_workers"] > 0]
+    assert workers["min_workers"] == workers["max_workers"]
+
+
+def test_aws_starts_as_many_as_a_sweep_asks_for() -> None:
+    workers = prepare_config(AWS)["available_node_types"]["gpu-spot"]
+    assert workers["min_workers"] == 0
+    assert f"cluster.workers={workers['max_workers']}" in README
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -63,6 +67,7 @@ def test_aws_has_an_on_demand_head_and_spot_workers() -> None:
     assert "InstanceMarketOptions" not in head["node_config"]
     assert head["resources"]["CPU"] == 0
     assert workers["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+    assert workers["labels"] == {"ray.io/market-type": "spot"}
 
 
 def test_the_readme_replaces_what_is_to_be_put_in() -> None:

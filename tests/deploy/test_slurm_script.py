@@ -65,8 +65,15 @@ def test_a_sweep_that_ends_is_not_started_again(start: Start, tmp_path: Path) ->
     (srun,) = called(tmp_path)
     ray, _, driver = srun.partition(" -- ")
     assert re.search(r"ray symmetric-run --address \S+:20123 --min-nodes 3 --num-cpus=8$", ray)
-    wanted = "--dir /shared/mine --set cluster.address=auto --set tracking.uri=http://there:5000"
-    assert driver == f"scalesweep run mine.yaml {wanted}"
+    here = "--dir /shared/mine --set cluster.address=auto --set storage=/shared/mine-storage"
+    assert driver == f"scalesweep run mine.yaml {here} --set tracking.uri=http://there:5000"
+
+
+def test_a_storage_of_the_sweep_file_stands(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine\nstorage: s3://bucket/mine\n")
+    assert start("exit 0").wait(timeout=20) == 0
+    (srun,) = called(tmp_path)
+    assert "storage" not in srun
 
 
 def test_the_token_is_in_the_environment_alone(start: Start, tmp_path: Path) -> None:

@@ -198,6 +198,7 @@ def ordeals(
 ) -> Iterator[Ordeal]:
     """Sweeps, samplers in turn, for `each` faults at most, until all together have had so many."""
     done = number = 0
+    each = min(each, -(-times // len(samplers)))  # that every sampler has its turn
     while done < times:
         sampler = samplers[number % len(samplers)]
         ordeal = Ordeal(

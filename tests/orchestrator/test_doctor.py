@@ -17,7 +17,7 @@ def examined(folder: Path, **changes) -> tuple[int, dict[str, str], str]:
     """The exit code, what is said of each thing (WRONG before it, its remedy behind it), and the last line."""
     (folder / "sweep.yaml").write_text(yaml.safe_dump(tiny.content(**changes)))
     said: list[str] = []
-    code = examine("sweep.yaml", said.append)
+    code = examine("sweep.yaml", [], said.append)
     *lines, last = "".join(said).splitlines()
     found: dict[str, str] = {}
     name = ""
@@ -89,7 +89,7 @@ def test_every_node_is_asked_what_it_sees(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("ray_session")
 def test_without_a_sweep_ray_and_a_store_are_started_here() -> None:
     said: list[str] = []
-    assert examine(None, said.append) == 0
+    assert examine(None, [], said.append) == 0
     names = [line[6:20].strip() for line in "".join(said).splitlines()]
     assert names[6:10] == ["devices", "disk", "ray", "mlflow store"]
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,15 @@ def upload(tracker: MlflowTracker, search: Search, *trials: Trial) -> None:
     assert tracker.close(PATIENCE_S)
 
 
-def curve(count: int) -> list[CurvePoint]:
-    return [CurvePoint(tokens=1000 * k, loss=5 - 0.1 * k, time=1_000_000.0 + k) for k in range(1, count + 1)]
+def curve(count: int, *, begun: float = 1_000_000.0) -> list[CurvePoint]:
+    return [CurvePoint(tokens=1000 * k, loss=5 - 0.1 * k, time=begun + k) for k in range(1, count + 1)]
+
+
+def delivered(tracker: MlflowTracker) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while tracker.pending:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def runs_of(client, name: str = "tiny abc") -> dict:
@@ -88,6 +96,37 @@ def test_a_killed_run_goes_on(start, client, small_search, make_trial):
     assert len(client.get_metric_history(runs[KEY].info.run_id, "loss")) == 3
 
 
+@pytest.mark.parametrize("before", [TrialState.RUNNING, TrialState.COMPLETED])
+def test_points_trained_again_after_a_lost_disk_are_stored_once(before, start, client, small_search, make_trial):
+    ended = {"loss": 4.0} if before is TrialState.COMPLETED else {"state": before, "attempt": 1}
+    upload_again = [curve(2), curve(5, begun=2_000_000.0)[2:]]  # the record was restored up to the second point
+    tracker = start()
+    tracker.trial_changed(make_trial(0, **ended), small_search)
+    tracker.points(KEY, [replace(point, tokens_per_second=7.0) for point in curve(4)])
+    assert tracker.close(PATIENCE_S)
+    tracker = start()
+    tracker.trial_changed(make_trial(0, state=TrialState.RUNNING, attempt=2), small_search)
+    for points in upload_again:
+        tracker.points(KEY, [replace(point, tokens_per_second=8.0) for point in points])
+        delivered(tracker)
+    tracker.trial_changed(make_trial(0, loss=4.0), small_search)
+    assert tracker.close(PATIENCE_S)
+    run_id = runs_of(client)[KEY].info.run_id
+    stored = {name: client.get_metric_history(run_id, name) for name in ("loss", "tokens_per_second")}
+    assert [(each.step, each.value) for each in stored["loss"]] == [(each.tokens, each.loss) for each in curve(5)]
+    assert [each.value for each in stored["tokens_per_second"]] == [7.0] * 4 + [8.0]
+
+
+def test_a_point_of_another_value_is_stored_though_its_step_is_there(start, client, small_search, make_trial):
+    for loss in (4.5, math.nan, math.nan, 4.4):
+        tracker = start()
+        tracker.trial_changed(make_trial(0, state=TrialState.RUNNING, attempt=1), small_search)
+        tracker.points(KEY, [CurvePoint(tokens=1000, loss=loss, time=time.time())])
+        assert tracker.close(PATIENCE_S)
+    stored = client.get_metric_history(runs_of(client)[KEY].info.run_id, "loss")
+    assert [str(each.value) for each in stored] == ["4.5", "nan", "4.4"]
+
+
 def test_a_deleted_experiment_and_a_deleted_run_are_restored(start, client, small_search, make_trial):
     upload(start(), small_search, make_trial(0, loss=4.0), make_trial(1, loss=4.0))
     client.delete_run(runs_of(client)[KEY].info.run_id)
@@ -118,9 +157,7 @@ def test_a_foreign_experiment_of_the_name_is_left_alone(start, client, small_sea
 def test_deletion_while_the_sweep_runs_is_made_good(start, client, small_search, make_trial):
     tracker = start()
     tracker.trial_changed(make_trial(0, state=TrialState.RUNNING, attempt=1), small_search)
-    deadline = time.monotonic() + PATIENCE_S
-    while tracker.pending and time.monotonic() < deadline:
-        time.sleep(0.05)
+    delivered(tracker)
     client.delete_experiment(client.get_experiment_by_name("tiny abc").experiment_id)
     tracker.points(KEY, curve(3))
     tracker.trial_changed(make_trial(0, loss=4.0), small_search)
