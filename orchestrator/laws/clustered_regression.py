@@ -86,6 +86,7 @@ def _robust(design: Floats, y: Floats, unit: Ints, correlation: float) -> Regres
     count, size = rows.shape
     free = max(count - size, 1)
     weights, scale = np.ones(count), np.inf
+    rounding = float(np.finfo(np.float64).eps * np.abs(values).max())
     for _ in range(ROUNDS):
         gram = (rows * weights[:, None]).T @ rows
         coefficients = np.asarray(np.linalg.lstsq(gram, rows.T @ (weights * values), rcond=None)[0], dtype=np.float64)
@@ -93,7 +94,7 @@ def _robust(design: Floats, y: Floats, unit: Ints, correlation: float) -> Regres
         cut = np.minimum(away, THRESHOLD * scale)
         consistent = CUT_VARIANCE if np.isfinite(scale) else 1.0
         before, scale = scale, float(np.sqrt((cut**2).sum() / (free * consistent)))
-        weights = np.minimum(1.0, THRESHOLD * scale / np.maximum(away, 1e-300)) if scale > 0 else np.ones(count)
+        weights = np.minimum(1.0, THRESHOLD * scale / np.maximum(away, 1e-300)) if scale > rounding else np.ones(count)
         if abs(scale - before) <= SETTLED * scale:
             break
     inside = max(float((weights == 1.0).mean()), 1 / count)
