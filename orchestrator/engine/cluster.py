@@ -29,6 +29,7 @@ _OBJECT_STORE_BYTES = 100 * 10**6
 _REACH_S = 10.0
 _DISCONNECT_S = 5.0  # Ray takes 1 s, and without a head for ever
 _GIB = 2**30
+KEPT = "everything recorded is kept: give the same command again when the cluster is back"
 
 
 class ClusterLostError(ScalesweepError):
@@ -112,8 +113,7 @@ def in_time(call: Callable[[], T], seconds: float, what: str) -> T:
         return answer.result(seconds)
     except TimeoutError as error:
         raise ClusterLostError(
-            f"the Ray cluster does not answer ({what} took more than {seconds:g} s); everything recorded is kept: "
-            "give the same command again when the cluster is back"
+            f"the Ray cluster does not answer ({what} took more than {seconds:g} s); {KEPT}"
         ) from error
 
 

@@ -21,9 +21,10 @@ from ray.exceptions import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.engine.cluster import demands, in_time
-from orchestrator.engine.watch import ClusterView
+from orchestrator.engine.roster import ClusterView
 from orchestrator.engine.worker import Heard, Worker
 from orchestrator.ports import Assignment, AttemptEnded, Outcome, Resources, TrainerRef
+from search_spaces.errors import InputError, ScalesweepError
 from trainers.api import Cause
 
 # A poll that found nothing comes back and is sent again: so often every worker is heard of. Seconds.
@@ -122,6 +123,11 @@ def answered(members: Mapping[str, Member], timeout_s: float) -> list[str]:
 def started(members: Mapping[str, Member], names: Iterable[str], timeout_s: float) -> list[str]:
     """Those of the named members that are ready, or have failed to be; waits so long for the first."""
     return _done({members[name].ready: name for name in names}, timeout_s)
+
+
+def unbuilt(error: RayTaskError) -> ScalesweepError:
+    """Why a worker could not build its trainer, from what `ready` raised."""
+    return error.cause if isinstance(error.cause, InputError) else ScalesweepError(f"a worker cannot build it: {error}")
 
 
 def cause_of(error: RayError, member: Member, view: ClusterView) -> Cause:

@@ -13,12 +13,14 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from orchestrator.engine.cluster import LOCAL, connect, disconnect
-from orchestrator.engine.member import Member, answered, cause_of, make_member, started
+from orchestrator.engine.fitness import Fitness
+from orchestrator.engine.member import Member, answered, cause_of, make_member, started, unbuilt
 from orchestrator.engine.nodes import NodeSize, check_fits, size_of
 from orchestrator.engine.nonce import Admission
 from orchestrator.engine.placement import Grant, Placement
+from orchestrator.engine.roster import ClusterView
 from orchestrator.engine.slot import TOO_LONG
-from orchestrator.engine.watch import LOOK_EVERY_S, ClusterView, Watch
+from orchestrator.engine.watch import LOOK_EVERY_S, Watch
 from orchestrator.ports import Assignment, AttemptEnded, Outcome, PoolEvent, Resources, TrainerRef
 from search_spaces.errors import InputError, ScalesweepError
 from trainers.api import Cause
@@ -32,6 +34,8 @@ _SHUNNED_S = 60.0
 # A view of the cluster that is older makes no new workers: making one may hang. Seconds.
 _STALE_S = 3 * LOOK_EVERY_S
 _REFRESH_S = 3.0  # so long an answer is waited for before a lost worker's cause is told by what is known, seconds
+# Nodes have so long to try the storage at the start, seconds; a guess: a first Python process on a busy one takes 20.
+_STORAGE_S = 90.0
 # The first workers have so long to build and warm their trainers, seconds, and a place where one died is tried so
 # often. Guesses: reading a large corpus from a shared disk takes a minute.
 _START_S, _START_TRIES = 600.0, 3
@@ -46,8 +50,9 @@ class RayPool:
     this process) or a cluster's (`auto`: the one that this machine is part of). At most `workers` live at once,
     if it is given, and an autoscaler is asked for so many; else for one more than runs. For `wait_s` seconds nodes
     that a scale needs may be missing at the start. A process that is connected to Ray already stays connected to
-    that. Only nodes that share the `storage` work, without one only the driver's. Raises ClusterLostError from any
-    method when the cluster does not answer any more.
+    that. Only nodes that share the `storage` work, without one only the driver's, and only those where the trainer can
+    be built: on a new node one worker builds it before a trial is given there. Raises ClusterLostError from any method
+    when the cluster does not answer any more, and from `wait` what building the trainer raised, if no node can.
     """
 
     def __init__(
@@ -68,8 +73,12 @@ class RayPool:
         self._owns_ray = False
         self._watch: Watch | None = None
         self._admission = Admission(storage)
+        self._fitness = Fitness()
+        self._nodes: dict[str, NodeSize] = {}  # admitted, and thought to be alive
+        self._starting = True
         self._placement = Placement(max_workers=workers)
         self._members: dict[str, Member] = {}
+        self._probes: dict[str, Resources] = {}  # workers that build the first trainer of a node, and shapes
         self._numbers = itertools.count()
         self._shunned: dict[str, float] = {}  # node: until when, monotonic seconds
         self._events: list[PoolEvent] = []
@@ -81,32 +90,36 @@ class RayPool:
         self._owns_ray = connect(self._address, cpus=self._workers if more else None)
         self._watch = Watch()
         self._watch.refresh(_REFRESH_S)
-        self._admission.start(self._watch.view.nodes)
+        self._admission.start(self._alive, _STORAGE_S)
         self.check({"default": self._smallest})
         for _ in range(_START_TRIES):
             if not self._bring_up():
                 break
-        for name in self._members:
-            self._placement.release(name)
         if not self._members:
+            self._fitness.raise_reason()
             raise ScalesweepError(
                 f"no worker came up in {_START_TRIES} tries: each died as it started; see Ray's logs "
                 "(/tmp/ray/session_latest/logs) on the nodes, and their memory"
             )
+        for name in self._members:
+            self._placement.release(name)
+        self._starting = False
+        self._follow_nodes()
 
     def check(self, resources: Mapping[str, Resources]) -> None:
         """Raises InputError naming the scale whose resources no node of the cluster can give."""
-        deadline = time.monotonic() + self._wait_s
+        deadline, said = time.monotonic() + self._wait_s, ""
         while True:
             self._watching.refresh(_REFRESH_S)
             self._watching.check()
             self._follow_nodes()
             try:
-                return check_fits(resources, self._placement.nodes.values())
+                return check_fits(resources, self._open().values())
             except InputError as error:
                 if time.monotonic() > deadline:
                     raise
-                logger.warning("waiting for nodes: %s", error)
+                if str(error) != said:
+                    logger.warning("waiting for nodes: %s", said := str(error))
                 self._want(list(resources.values()))
                 time.sleep(min(LOOK_EVERY_S, self._wait_s))
 
@@ -129,7 +142,10 @@ class RayPool:
 
     def has_room(self, resources: Resources) -> bool:
         """Whether an attempt would start at once. If not, capacity that is freed is held for it for a while."""
-        return self._grant(resources) is not None
+        if self._grant(resources) is not None:
+            return True
+        self._try_out(resources)
+        return False
 
     def submit(self, assignment: Assignment) -> str:
         """Start an attempt; returns the name of its worker. Raises ScalesweepError where there is no room."""
@@ -177,6 +193,11 @@ class RayPool:
             raise ScalesweepError("the pool is not started: call start first")
         return self._watch
 
+    def _alive(self) -> Mapping[str, NodeSize]:
+        """The nodes that there are. Raises ClusterLostError where nobody knows any more."""
+        self._watching.check()
+        return self._watching.view.nodes
+
     # Making workers
 
     def _bring_up(self) -> bool:
@@ -202,19 +223,53 @@ class RayPool:
         return lost
 
     def _came_up(self, name: str) -> bool:
-        """Whether a worker is ready; one that died is dismissed. Raises what building the trainer raised."""
+        """Whether a worker is ready; one that died, or cannot build its trainer, is dismissed."""
+        node = self._members[name].node
         try:
             ray.get(self._members[name].ready, timeout=_SLICE_S)
         except RayTaskError as error:
-            if isinstance(error.cause, InputError):
-                raise error.cause from error
-            raise ScalesweepError(f"a worker cannot build its trainer: {error}") from error
+            self._fitness.failed(node, unbuilt(error))
+            self._dismiss(name)
+            return False
         except RayError as error:
             logger.warning("%s died while it started: %s", name, error)
             self._dismiss(name)
             self._watching.refresh(_REFRESH_S)
             return False
+        self._fitness.proved(node)
         return True
+
+    def _try_out(self, shape: Resources) -> None:
+        """A worker where none has built its trainer yet, for a shape that has to wait: it may wait for this one."""
+        tried = {self._members[name].node for name in self._probes}
+        untried = self._fitness.untried(self._nodes).items()
+        node = next((node for node, size in untried if node not in tried and size.holds(shape)), None)
+        if node is None or self._watching.age_s > _STALE_S or not self._make_way():
+            return
+        name = f"worker-{next(self._numbers)}"
+        self._members[name] = make_member(self._trainer, shape, node)
+        self._probes[name] = shape
+
+    def _make_way(self) -> bool:
+        """Whether another worker may live, after an idle one was retired if there are as many as may."""
+        if self._workers is None or len(self._members) < self._workers:
+            return True
+        idle = [name for name, each in self._members.items() if each.assignment is None and name not in self._probes]
+        if idle:
+            self._dismiss(idle[0])
+        return bool(idle)
+
+    def _end_probes(self) -> None:
+        """Workers that have built the first trainer of their node, or could not."""
+        for name in started(self._members, self._probes, 0.0):
+            shape, node = self._probes.pop(name), self._members[name].node
+            if not self._came_up(name):
+                self._shun(node)
+                continue
+            self._follow_nodes()
+            self._placement.add(name, shape, node)
+            if self._workers is not None and len(self._members) > self._workers:
+                self._dismiss(name)
 
     def _grant(self, shape: Resources) -> Grant | None:
         grant = self._placement.request(shape, time.monotonic())
@@ -239,6 +294,9 @@ class RayPool:
         """Follow the nodes, and give up workers that have gone, do not answer, or take too long."""
         self._watching.check()
         self._follow_nodes()
+        self._end_probes()
+        self._fitness.warn(self._watching.view.name)
+        self._fitness.check(self._nodes, time.monotonic())
         for name in list(self._members):
             self._examine(name, self._watching.view, time.monotonic())
         self._want([])
@@ -305,6 +363,8 @@ class RayPool:
     def _lost(self, name: str, cause: Cause, message: str) -> None:
         """A worker that is given up: it may still run behind a cut link, and its attempt is fenced."""
         ended = self._members[name].failed(cause, message)
+        if name in self._probes:
+            self._shun(self._members[name].node)
         self._dismiss(name)
         logger.warning("%s: %s: %s", name, cause.value, message.partition("\n")[0])
         if ended is not None:
@@ -312,6 +372,7 @@ class RayPool:
 
     def _dismiss(self, name: str) -> None:
         ray.kill(self._members.pop(name).handle, no_restart=True)
+        self._probes.pop(name, None)
         self._placement.remove(name)
 
     def _shun(self, node: str) -> None:
@@ -323,7 +384,12 @@ class RayPool:
         now = time.monotonic()
         self._shunned = {node: until for node, until in self._shunned.items() if until > now}
         nodes = self._admission.of(self._watching.view.nodes)
-        self._placement.set_nodes({node: size for node, size in nodes.items() if node not in self._shunned})
+        self._nodes = {node: size for node, size in nodes.items() if node not in self._shunned}
+        self._placement.set_nodes(self._open() if self._starting else self._fitness.proven(self._nodes))
+
+    def _open(self) -> dict[str, NodeSize]:
+        """The nodes where the trainer can be built, or may be."""
+        return self._fitness.proven(self._nodes) | self._fitness.untried(self._nodes)
 
     def _want(self, more: Sequence[Resources]) -> None:
         """What an autoscaler is asked for: what runs and waits, and as many of the smallest as the user wants."""

@@ -1,19 +1,16 @@
-"""Looks at the cluster's nodes every other second, in a thread of its own: without a head the look hangs."""
+"""Looks at the cluster's nodes every other second, in a thread of its own: without a head a look takes seconds."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
-import ray
-from ray._private.state import state
-from ray.exceptions import RayError
+from ray.exceptions import AuthenticationError, RayError
 
-from orchestrator.engine.cluster import ClusterLostError, ask_for
-from orchestrator.engine.nodes import NodeSize
+from orchestrator.engine.cluster import KEPT, ClusterLostError, ask_for
+from orchestrator.engine.roster import ClusterView, Roster
 from orchestrator.ports import Resources
 
 logger = logging.getLogger(__name__)
@@ -22,35 +19,18 @@ LOOK_EVERY_S = 2.0  # a joining node gets work, and a leaving one gives it back,
 # A head that cannot be reached for so long is given up, seconds: Ray ends a driver (and every node) without a word
 # of ours after gcs_rpc_server_reconnect_timeout_s = 60, and one that is started again within it is found again.
 LOST_AFTER_S = 45.0
-_NODE_ID_LABEL = "ray.io/node-id"
-# NodeDeathInfo.Reason of Ray's gcs.proto: EXPECTED_TERMINATION (the raylet got SIGTERM), AUTOSCALER_DRAIN_PREEMPTED
-# and AUTOSCALER_DRAIN_IDLE.
-_SAID_GOODBYE = {1, 3, 4}
-_GIB = 2**30
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClusterView:
-    """The nodes at one moment, by their ids."""
-
-    nodes: Mapping[str, NodeSize] = field(default_factory=dict)  # those that take work
-    draining: frozenset[str] = frozenset()  # alive, and about to be taken away
-    dismissed: frozenset[str] = frozenset()  # gone, and said so
-
-    def alive(self, node: str) -> bool:
-        """Whether the node was there."""
-        return node in self.nodes or node in self.draining
 
 
 class Watch:
     """The latest view of the cluster. `wanted` is what an autoscaler is asked for at each look, if it changed."""
 
     def __init__(self) -> None:
+        self._roster = Roster()
         self._view = ClusterView()
         self._seen_at = time.monotonic()
         self._looks = threading.Condition()
         self._hurry = threading.Event()
-        self._closed = False
+        self._closed = self._replaced = False
         self._asked: Sequence[Resources] = ()
         self.wanted: Sequence[Resources] = ()
         self._thread = threading.Thread(target=self._run, name="scalesweep-watch", daemon=True)
@@ -75,18 +55,21 @@ class Watch:
         return self._view
 
     def check(self) -> None:
-        """Raises ClusterLostError where the cluster has not answered for LOST_AFTER_S."""
+        """Raises ClusterLostError where another cluster answers, or none has for LOST_AFTER_S."""
+        if self._replaced:
+            raise ClusterLostError(f"the Ray cluster's head was started anew and knows nothing of this sweep; {KEPT}")
         if self.age_s > LOST_AFTER_S:
             raise ClusterLostError(
-                f"the Ray cluster has not answered for {self.age_s:.0f} s: its head is gone or cannot be reached; "
-                "everything recorded is kept: give the same command again when the cluster is back"
+                f"the Ray cluster has not answered for {self.age_s:.0f} s: "
+                f"its head is gone or cannot be reached; {KEPT}"
             )
 
     def close(self, timeout_s: float) -> None:
-        """Ask an autoscaler for nothing any more, and end the thread; it outlives a cluster that does not answer."""
+        """Ask an autoscaler for nothing any more, and end the thread. It is left behind where nobody would hear."""
         self.wanted, self._closed = (), True
         self._hurry.set()
-        self._thread.join(timeout_s)
+        if not self._replaced and self.age_s < LOST_AFTER_S:
+            self._thread.join(timeout_s)
 
     def _run(self) -> None:
         while not self._closed:
@@ -98,8 +81,12 @@ class Watch:
     def _look(self) -> None:
         began = time.monotonic()
         try:
-            view = _seen()
+            view = self._roster.look()
             self._ask()
+        except AuthenticationError as error:  # it answered before: this is another cluster, with other secrets or none
+            logger.debug("another cluster answers: %s", error)
+            self._replaced = True
+            return
         except (RayError, OSError, RuntimeError, ValueError) as error:  # the cluster is going, or Ray is shut down
             logger.debug("no look at the cluster: %s", error)
             return
@@ -112,27 +99,3 @@ class Watch:
         if wanted != self._asked:
             ask_for(wanted)
             self._asked = wanted
-
-
-def _seen() -> ClusterView:
-    nodes, draining = ray.nodes(), frozenset(state.get_draining_nodes())
-    gone = [node for node in nodes if not node["Alive"]]
-    return ClusterView(
-        nodes={
-            node["NodeID"]: _size(node["Resources"], node["Labels"])
-            for node in nodes
-            if node["Alive"] and node["NodeID"] not in draining
-        },
-        draining=draining - {node["NodeID"] for node in gone},
-        dismissed=frozenset(node["NodeID"] for node in gone if node["DeathReason"] in _SAID_GOODBYE),
-    )
-
-
-def _size(resources: Mapping[str, float], labels: Mapping[str, str]) -> NodeSize:
-    memory = resources.get("memory")
-    return NodeSize(
-        cpus=resources.get("CPU", 0.0),
-        gpus=int(resources.get("GPU", 0)),
-        memory_gib=None if memory is None else memory / _GIB,
-        labels={key: value for key, value in labels.items() if key != _NODE_ID_LABEL},
-    )

@@ -6,6 +6,7 @@ traceback.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import DRAIN_NODE_REASON_PREEMPTION
 
+from orchestrator.engine.cluster import ClusterLostError
 from orchestrator.engine.pool import RayPool
 from orchestrator.ports import Assignment, AttemptEnded, Outcome, Resources, TrainerRef
 from search_spaces.errors import InputError
@@ -36,12 +38,14 @@ from search_spaces.scale import ModelScale
 from search_spaces.space import HyperParameters
 from trainers.api import Cause, TrialSpec
 
-# Trains until it is asked to leave, or its file is there.
+# Trains until it is asked to leave, or its file is there. On a node that has another corpus it cannot be built.
 TRAINER = """
 import os, time
 from trainers.api import CurvePoint, TrialPaused
 
 version = "1"
+if "ANOTHER_CORPUS" in os.environ:
+    raise ValueError("this node has another corpus")
 
 def train(spec, session):
     (session.workspace / "pid").write_text(str(os.getpid()))
@@ -106,6 +110,21 @@ class Bench:
         return found
 
 
+class Said(logging.Handler):
+    """What the pool has warned of."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._lines: list[str] = []
+        logging.getLogger("orchestrator").addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(record.getMessage())
+
+    def about(self, what: str) -> list[str]:
+        return [line for line in self._lines if what in line]
+
+
 @contextmanager
 def cluster_of_one() -> Iterator[Any]:
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 * 10**6}
@@ -116,8 +135,9 @@ def cluster_of_one() -> Iterator[Any]:
         cluster.shutdown()
 
 
-def add(cluster: Any, **labels: str) -> Any:
-    return cluster.add_node(num_cpus=1, object_store_memory=80 * 10**6, labels=labels, wait=False)
+def add(cluster: Any, *, unfit: bool = False, **labels: str) -> Any:
+    env = {"ANOTHER_CORPUS": "1"} if unfit else None
+    return cluster.add_node(num_cpus=1, object_store_memory=80 * 10**6, labels=labels, env_vars=env, wait=False)
 
 
 def say(what: str) -> None:
@@ -127,17 +147,19 @@ def say(what: str) -> None:
 
 def main(folder: Path) -> None:
     with cluster_of_one() as cluster:
-        first = add(cluster)
+        first, unfit, said = add(cluster), add(cluster, unfit=True), Said()
         cluster.wait_for_nodes()
         bench = Bench(cluster, folder)
         pool = bench.pool
         pool.start()
         try:
             refused(bench)
+            left_out(bench, cluster, unfit, said)
             joined(bench, cluster)
             told_to_go(bench)
             killed(bench, first)
             drained(bench, cluster)
+            replaced(bench, cluster)
         finally:
             pool.close()
 
@@ -158,9 +180,24 @@ def refused(bench: Bench) -> None:
     say("refused")
 
 
+def left_out(bench: Bench, cluster: Any, unfit: Any, said: Said) -> None:
+    """Nodes that cannot build the trainer get no trial and are named once, there at the start or joining later."""
+    bench.submit("stays")
+    joins = add(cluster, unfit=True)
+    cluster.wait_for_nodes()
+    bench.until(lambda: bench.pool.has_room(ANY) or len(said.about("is left out")) > 1)
+    for _ in range(3):
+        assert not bench.pool.has_room(ANY)
+        assert not bench.pool.wait(1.0)
+    for node, line in zip((unfit, joins), said.about("is left out"), strict=True):
+        assert f"node {node.node_id[:8]} (" in line, line
+        assert "this node has another corpus" in line, line
+        cluster.remove_node(node)
+    say("left out")
+
+
 def joined(bench: Bench, cluster: Any) -> None:
     """A node that joins gets work within seconds, and only there a trial that wants its label."""
-    bench.submit("stays")
     add(cluster, **SPOT.labels)
     cluster.wait_for_nodes()
     seconds = bench.room(SPOT)
@@ -209,6 +246,19 @@ def drained(bench: Bench, cluster: Any) -> None:
         bench.submit(key)
         assert bench.end().outcome is Outcome.COMPLETED
     say("drained")
+
+
+def replaced(bench: Bench, cluster: Any) -> None:
+    """A head that is killed and started again knows nothing of the old cluster: that is said, soon."""
+    began = time.monotonic()
+    cluster.head_node.kill_gcs_server()
+    cluster.head_node.start_gcs_server()
+    try:
+        bench.until(lambda: False)
+    except ClusterLostError as error:
+        assert "started anew" in str(error), error
+        assert "give the same command again" in str(error), error
+    say(f"head replaced, noticed after {time.monotonic() - began:.1f} s")
 
 
 if __name__ == "__main__":
