@@ -96,20 +96,26 @@ def test_a_killed_run_goes_on(start, client, small_search, make_trial):
     assert len(client.get_metric_history(runs[KEY].info.run_id, "loss")) == 3
 
 
-@pytest.mark.parametrize("before", [TrialState.RUNNING, TrialState.COMPLETED])
-def test_points_trained_again_after_a_lost_disk_are_stored_once(before, start, client, small_search, make_trial):
-    ended = {"loss": 4.0} if before is TrialState.COMPLETED else {"state": before, "attempt": 1}
-    upload_again = [curve(2), curve(5, begun=2_000_000.0)[2:]]  # the record was restored up to the second point
+RUNNING, COMPLETED = {"state": TrialState.RUNNING, "attempt": 1}, {"loss": 4.0}
+
+
+@pytest.mark.parametrize(
+    "states",  # of the trial before the disk was lost, and at first after it
+    [(RUNNING, RUNNING), (COMPLETED, RUNNING), (RUNNING, COMPLETED)],
+    ids=["unfinished", "its end lost", "over before MLflow answers"],
+)
+def test_points_trained_again_after_a_lost_disk_are_stored_once(states, start, client, small_search, make_trial):
+    before, after = states
     tracker = start()
-    tracker.trial_changed(make_trial(0, **ended), small_search)
+    tracker.trial_changed(make_trial(0, **before), small_search)
     tracker.points(KEY, [replace(point, tokens_per_second=7.0) for point in curve(4)])
     assert tracker.close(PATIENCE_S)
     tracker = start()
-    tracker.trial_changed(make_trial(0, state=TrialState.RUNNING, attempt=2), small_search)
-    for points in upload_again:
+    tracker.trial_changed(make_trial(0, **after), small_search)
+    for points in (curve(2), curve(5, begun=2_000_000.0)[2:]):  # the record was restored up to the second point
         tracker.points(KEY, [replace(point, tokens_per_second=8.0) for point in points])
         delivered(tracker)
-    tracker.trial_changed(make_trial(0, loss=4.0), small_search)
+    tracker.trial_changed(make_trial(0, **COMPLETED), small_search)
     assert tracker.close(PATIENCE_S)
     run_id = runs_of(client)[KEY].info.run_id
     stored = {name: client.get_metric_history(run_id, name) for name in ("loss", "tokens_per_second")}
