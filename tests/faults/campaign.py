@@ -3,7 +3,7 @@
 Run as `python tests/faults/campaign.py [ROW ...] [--times N] [--folder DIR] [--seed N]`, as root. Each row is a kind of
 fault, as often as the table of rows says, in real sweeps of tiny language models under Ray, with Postgres and MLflow.
 What a row found is kept in the folder: a row in which all held is not run again. Exit code 1 where anything that must
-hold does not, 2 where there can be no such hosts. All rows take about an hour on two cores.
+hold does not, 2 where there can be no such hosts. All rows take somewhat more than an hour on two cores.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
+import rows_clock
 import rows_drivers
 import rows_files
 import rows_head
@@ -42,6 +44,7 @@ class Row:
 
     run: Ran
     times: int
+    ends_stage: bool = False  # nobody else can use the hosts after it
 
     @property
     def title(self) -> str:
@@ -64,8 +67,8 @@ ROWS = {
     "damage": Row(run=rows_files.damaged, times=10),
     "twins": Row(run=rows_drivers.twins, times=10),
     "sigterm": Row(run=rows_drivers.terminated, times=5),
-    "clock": Row(run=rows_nodes.clock_off, times=2),
-    "walk": Row(run=rows_walk.walk, times=1),
+    "clock": Row(run=rows_clock.clock_off, times=2),
+    "walk": Row(run=rows_walk.walk, times=1, ends_stage=True),
 }
 
 
@@ -96,21 +99,47 @@ def kept(folder: Path) -> dict[str, Result]:
     return found
 
 
-def perform(name: str, times: int, seed: int, folder: Path) -> Result:
-    """One row, on hosts of its own. Whatever goes wrong in it is a finding."""
+class Stages:
+    """The stage that rows share, with new nodes for each; after a row in which something broke, another one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open = ExitStack()
+        self._stage: Stage | None = None
+
+    def take(self) -> Stage:
+        """One whose head, servers and two nodes are up."""
+        if self._stage is None:
+            root = self._folder / f"stage-{int(time.time())}"
+            self._stage = self._open.enter_context(stage(root, self._folder, _say))
+            return self._stage
+        for host in self._stage.nodes:
+            self._stage.renew_node(host)
+        for host in self._stage.nodes:
+            self._stage.await_ray(host)
+        return self._stage
+
+    def drop(self) -> None:
+        """Take it down."""
+        self._stage = None
+        self._open.close()
+
+
+def perform(name: str, times: int, seed: int, stages: Stages) -> Result:
+    """One row. Whatever goes wrong in it is a finding."""
     began, findings = time.monotonic(), []
-    root = folder / f"{name}-{int(time.time())}"
     try:
-        with stage(root, folder, _say) as made:
-            for finding in ROWS[name].run(made, times, random.Random(f"{seed} {name}")):
-                findings.append(finding)
-                _say(f"  {_line(finding)}")
+        for finding in ROWS[name].run(stages.take(), times, random.Random(f"{seed} {name}")):
+            findings.append(finding)
+            _say(f"  {_line(finding)}")
     except Exception as error:  # noqa: BLE001 - a row that breaks is a finding, and the others go on
-        (root / "error.txt").write_text(traceback.format_exc())
         findings.append(Finding(what="broke off", found=f"{type(error).__name__}: {error}", holds=False))
-        _say(f"  {_line(findings[-1])}")
+        _say(f"  {_line(findings[-1])}\n{traceback.format_exc()}")
     seconds = time.monotonic() - began
-    return Result(row=name, times=times, seed=seed, seconds=round(seconds, 1), findings=tuple(findings))
+    result = Result(row=name, times=times, seed=seed, seconds=round(seconds, 1), findings=tuple(findings))
+    if ROWS[name].ends_stage or not result.held:
+        stages.drop()
+    return result
 
 
 def _say(text: str) -> None:
@@ -133,26 +162,36 @@ def table(results: Sequence[Result]) -> str:
             f"  {ROWS[result.row].title}"
         )
         lines += [f"    {_line(finding)}" for finding in result.findings if finding.holds is False]
+    lines.append(f"{'in all':13}{'':6}{sum(result.seconds for result in results):>9.0f}")
     return "\n".join(lines)
 
 
 def campaign(names: Sequence[str], times: int | None, seed: int, folder: Path) -> int:
     """The rows that have not held yet; returns the exit code."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        row = ROWS[name]
-        wanted = min(times, row.times) if times else row.times
-        done = kept(folder).get(name)
-        if done is not None and done.held and done.times >= wanted:
-            _say(f"{name}: held before")
-            continue
-        _say(f"{name}: {row.title} ({wanted} times)")
-        result = perform(name, wanted, seed, folder)
-        with (folder / "results.jsonl").open("a") as file:
-            file.write(json.dumps(asdict(result)) + "\n")
+    stages = Stages(folder)
+    try:
+        for name in names:
+            _perform_once(name, times, seed, folder, stages)
+    finally:
+        stages.drop()
     results = [result for name, result in kept(folder).items() if name in names]
     _say(f"seed {seed}, {folder}\n{table(results)}")
     return 0 if all(result.held for result in results) else 1
+
+
+def _perform_once(name: str, times: int | None, seed: int, folder: Path, stages: Stages) -> None:
+    """A row, unless it has held before; what came of it goes to the folder."""
+    row = ROWS[name]
+    wanted = min(times, row.times) if times else row.times
+    done = kept(folder).get(name)
+    if done is not None and done.held and done.times >= wanted:
+        _say(f"{name}: held before")
+        return
+    _say(f"{name}: {row.title} ({wanted} times)")
+    result = perform(name, wanted, seed, stages)
+    with (folder / "results.jsonl").open("a") as file:
+        file.write(json.dumps(asdict(result)) + "\n")
 
 
 def main() -> int:

@@ -103,11 +103,11 @@ class Host:
         here = namespace_of(self._init)
         return {pid: command_of(pid) for pid in all_pids() if namespace_of(pid) == here and alive(pid)}
 
-    def kill_processes(self, *names: str) -> list[int]:
-        """SIGKILL to those whose command line has one of the names; which they were."""
+    def kill_processes(self, *names: str, number: signal.Signals = signal.SIGKILL) -> list[int]:
+        """A signal to those whose command line has one of the names; which they were."""
         found = [pid for pid, command in self.processes().items() if any(name in command for name in names)]
         for pid in found:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
         return found
 
     def cut(self) -> None:

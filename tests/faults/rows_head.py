@@ -11,11 +11,11 @@ from pathlib import Path
 from random import Random
 
 from ordeal import Finding, Ordeal, ordeals
-from stage import Stage, within
+from stage import RAYLET, Stage, within
 
 from orchestrator.ledger import Ended, Started
 
-_HEAD = ("gcs/gcs_server", "raylet/raylet")  # Ray's own programs on a head
+_HEAD = ("gcs/gcs_server", RAYLET)  # Ray's own programs on a head
 # By then a driver without a head has said so and ended. Ray itself ends it after 60 s.
 _GIVEN_UP_S = 120.0
 _REJOINED_S = 150.0  # nodes look for a head that is gone for 60 s before they start anew
@@ -37,7 +37,7 @@ def heads_killed(stage: Stage, times: int, chance: Random) -> Iterator[Finding]:
                 ordeal.hit("Ray head killed", lambda: stage.a.kill_processes(*_HEAD))
                 codes[driver.exit_code(_GIVEN_UP_S)] += 1
                 said += _OUR_WORDS in driver.said()
-            _await_all(stage, before)
+            _await_all(stage, before, hurried=len(ordeal.hits) > 1)
         ordeal.finish()
         yield from ordeal.findings()
     ends = ", ".join(f"{code} ({count} times)" for code, count in codes.items())
@@ -57,7 +57,7 @@ def disks_lost(stage: Stage, times: int, chance: Random) -> Iterator[Finding]:
                 driver.send(signal.SIGKILL)
                 driver.process.wait()
                 shutil.rmtree(ordeal.folder)
-            _await_all(stage, before)
+            _await_all(stage, before, hurried=len(ordeal.hits) > 1)
         ordeal.finish()
         yield from ordeal.findings()
 
@@ -66,9 +66,13 @@ def _starts(stage: Stage) -> dict[str, int]:
     return {host.name: stage.starts(host) for host in (stage.a, *stage.nodes)}
 
 
-def _await_all(stage: Stage, before: dict[str, int]) -> None:
-    """A new head, and nodes that have found it."""
-    for host in (stage.a, *stage.nodes):
+def _await_all(stage: Stage, before: dict[str, int], *, hurried: bool) -> None:
+    """A new head, and nodes that have found it: by themselves, which takes them a minute, or started anew."""
+    stage.await_ray(stage.a, before[stage.a.name] + 1, _REJOINED_S)
+    for host in stage.nodes:
+        if hurried and stage.starts(host) == before[host.name]:
+            host.kill_processes(RAYLET)
+    for host in stage.nodes:
         stage.await_ray(host, before[host.name] + 1, _REJOINED_S)
 
 

@@ -1,4 +1,4 @@
-"""Faults of workers and nodes: killed, gone, joined, cut off, with a clock of their own."""
+"""Faults of workers and nodes: killed, gone, joined, cut off."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 
 from hosts import Host
 from ordeal import Finding, Ordeal, ordeals
-from stage import UP_S, Stage, within
+from stage import RAYLET, UP_S, Stage, within
 
-_RAYLET = "raylet/raylet"  # the raylet's own program
 _JOINED_S = 60.0  # a node that joined must train by then: a worker takes 5 to 20 s to start here
-_FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")  # Debian's place
-# Everything but the raylet, whose timers libfaketime breaks.
-_HOUR_OFF = ("env", f"LD_PRELOAD={_FAKETIME}", "FAKETIME=+3600s", "FAKETIME_SKIP_CMDS=raylet")
 
 
 def workers_killed(stage: Stage, times: int, chance: Random) -> Iterator[Finding]:
@@ -51,11 +46,10 @@ def nodes_lost(stage: Stage, times: int, chance: Random) -> Iterator[Finding]:
 def _lose(stage: Stage, ordeal: Ordeal, host: Host, *, raylet_alone: bool) -> None:
     starts = stage.starts(host)
     if raylet_alone:
-        ordeal.hit(f"raylet of {host.name} killed", lambda: host.kill_processes(_RAYLET))
+        ordeal.hit(f"raylet of {host.name} killed", lambda: host.kill_processes(RAYLET))
     else:
         ordeal.hit(f"node {host.name} gone, another joins", host.power_off)
-        host.boot()
-        stage.start_node(host)
+        stage.renew_node(host)
         starts = 0
     stage.await_ray(host, starts + 1)
 
@@ -75,21 +69,5 @@ def links_cut(stage: Stage, times: int, chance: Random) -> Iterator[Finding]:
                 ordeal.hit(f"network of {host.name} cut for {seconds} s", host.cut)
                 time.sleep(seconds)
                 host.heal()
-            ordeal.await_end(driver)
-        yield from ordeal.findings()
-
-
-def clock_off(stage: Stage, times: int, chance: Random) -> Iterator[Finding]:
-    """The clock of one node's processes is an hour ahead."""
-    if not _FAKETIME.exists():
-        yield Finding(what="skipped", found="libfaketime is not installed (apt-get install faketime)")
-        return
-    stage.c.power_off()
-    stage.c.boot()
-    stage.start_node(stage.c, *_HOUR_OFF)
-    stage.await_ray(stage.c)
-    for ordeal in ordeals(stage, "clock", chance, times, each=1):
-        with ordeal.driving() as driver:
-            ordeal.hit("a clock an hour off", lambda: None)
             ordeal.await_end(driver)
         yield from ordeal.findings()

@@ -16,7 +16,7 @@ from random import Random
 
 from hosts import Host
 from ordeal import Finding
-from stage import Stage, within
+from stage import RAYLET, Stage, within
 from what_holds import history_of, running
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
@@ -104,7 +104,7 @@ def _walked(walk: Walk) -> Iterator[Finding]:
     yield from _swept(walk)
     for host in (c, b, a):
         yield _step(f"ray stop on {host.name}", walk.do("end", host))
-    left = [pid for host in (a, b, c) for pid, command in host.processes().items() if "raylet/raylet" in command]
+    left = [pid for host in (a, b, c) for pid, command in host.processes().items() if RAYLET in command]
     yield Finding(what="walk: raylets left", found=str(len(left)), holds=not left)
     yield _secret(folder)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -16,10 +17,13 @@ from typing import Any
 
 from driven import COMMAND, WORKER, Case, Driver, driving, make_case, write_corpus
 from hosts import SCRATCH, Host, hosts
+from processes import alive
 from servers import Mlflow, Postgres, mlflow_server, postgres
 
 RAY = Path(sysconfig.get_path("scripts")) / "ray"
+RAYLET = "raylet/raylet"  # the raylet's own program
 _PORT = 6379
+_LEAVE_S = 30.0
 # Each of several nodes on one machine claims all its memory, where it is not told. Bytes.
 _SIZES = ("--memory=2000000000", "--object-store-memory=80000000")
 _STARTED = "Ray runtime started."  # what `ray start` says when a node is up
@@ -62,12 +66,24 @@ class Stage:
         """A Ray head that is started again whenever it dies."""
         self._keep_up(self.a, ["--head", f"--port={_PORT}", "--num-cpus=0", "--include-dashboard=false"])
 
-    def start_node(self, host: Host, *wrapper: str) -> None:
-        """A Ray node that joins again whenever it dies; `wrapper` is a command that it runs under."""
-        self._keep_up(host, [f"--address={self.a.address}:{_PORT}", "--num-cpus=1"], wrapper)
+    def start_node(self, host: Host) -> None:
+        """A Ray node that joins again whenever it dies."""
+        self._keep_up(host, [f"--address={self.a.address}:{_PORT}", "--num-cpus=1"])
 
-    def _keep_up(self, host: Host, options: Sequence[str], wrapper: Sequence[str] = ()) -> None:
-        start = [*wrapper, str(RAY), "start", "--block", f"--node-ip-address={host.address}", *_SIZES, *options]
+    def renew_node(self, host: Host, prepare: Callable[[], object] = lambda: None) -> None:
+        """Have a node take its leave of the head, if it is on, and switch on another; `await_ray` waits for it.
+
+        `prepare` is called before Ray starts.
+        """
+        raylets = host.kill_processes(RAYLET, number=signal.SIGTERM)
+        within(lambda: not any(map(alive, raylets)), _LEAVE_S, lambda: f"end of the raylet on {host.name}")
+        host.power_off()
+        host.boot()
+        prepare()
+        self.start_node(host)
+
+    def _keep_up(self, host: Host, options: Sequence[str]) -> None:
+        start = [str(RAY), "start", "--block", f"--node-ip-address={host.address}", *_SIZES, *options]
         loop = 'while :; do "$@"; sleep 1; done'
         with self.log_of(host).open("w") as log:
             subprocess.Popen(
