@@ -8,10 +8,10 @@ The answer is a belief: a normal distribution of the centre, in the settings' co
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import numpy as np
 
@@ -93,33 +93,35 @@ def fit_guide(records: Sequence[RunRecord], settings: Sequence[str]) -> Guide | 
 
 def guiding_cells(records: Sequence[RunRecord], settings: Sequence[str]) -> list[CellRuns]:
     """The cells of the completed runs that have all settings, each with its best runs."""
-    completed = [record for record in records if record.status == "completed" and _complete(record, settings)]
-    usable = _best_of_each_size(completed)
+    values = attrgetter("run_id", *settings)  # with the run's name it is a tuple for one setting, too
+    complete = [record for record in records if record.status == "completed" and None not in values(record)]
+    usable = _best_of_each_size(complete)
     if not usable:
         return []
     return [_best(cell) for cell in group_cells(select(usable, ("params", "tokens", "loss"), law="the guide"))]
 
 
-def _complete(record: RunRecord, settings: Sequence[str]) -> bool:
-    return all(getattr(record, setting) is not None for setting in settings)
-
-
 def _best_of_each_size(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """What `_best` would leave of each size: looking closely at thousands of runs costs more than the fit."""
+    """All that `_best` may leave of each size: looking closely at thousands of runs costs more than the fit."""
     of_size: dict[tuple[float | None, ...], list[RunRecord]] = {}
     for record in records:
         of_size.setdefault((record.params, record.non_embedding_params, record.tokens), []).append(record)
-    return [record for runs in of_size.values() for record in heapq.nsmallest(BEST_RUNS, runs, key=_rank)]
+    return [record for runs in of_size.values() for record in _lowest(runs)]
+
+
+def _lowest(runs: list[RunRecord]) -> list[RunRecord]:
+    """The BEST_RUNS lowest losses, and those equal to the last of them."""
+    if len(runs) <= BEST_RUNS:
+        return runs
+    losses = np.array([run.loss for run in runs], dtype=np.float64)  # None becomes NaN
+    losses[~(losses > 0)] = np.inf  # select() refuses them
+    highest = np.partition(losses, BEST_RUNS - 1)[BEST_RUNS - 1]
+    return [runs[at] for at in np.flatnonzero(losses <= highest)]
 
 
 def _best(cell: CellRuns) -> CellRuns:
-    return replace(cell, runs=tuple(sorted(cell.runs, key=_rank)[:BEST_RUNS]))
-
-
-def _rank(run: RunRecord) -> tuple[float, str]:
-    """Lowest loss first; what is no loss comes last."""
-    loss = run.loss if run.loss is not None and 0 < run.loss < math.inf else math.inf
-    return loss, run.run_id
+    ranked = sorted(cell.runs, key=lambda run: (run.loss or math.inf, run.run_id))
+    return replace(cell, runs=tuple(ranked[:BEST_RUNS]))
 
 
 def _sizes(params: Sequence[float], tokens: Sequence[float], middle: Floats) -> Floats:

@@ -121,10 +121,10 @@ def group_cells(selection: Selection) -> tuple[CellRuns, ...]:
 
     Runs under a constant schedule serve the shorter cells of their scale too; others only their own end.
     """
-    scales = clusters([_params(record) for record in selection.used])
+    sizes = [_params(record) for record in selection.used]
     cells: list[CellRuns] = []
-    for number, (low, high) in enumerate(scales):
-        points = [record for record in selection.used if low <= _params(record) <= high]
+    for number, (low, high) in enumerate(clusters(sizes)):
+        points = [record for record, size in zip(selection.used, sizes, strict=True) if low <= size <= high]
         diverged = [d for d in selection.diverged if d.params is not None and _within(d.params, low, high)]
         params = float(np.median([_params(record) for record in points]))
         for tokens in _horizons(points):

@@ -189,8 +189,9 @@ class LawGuidedSampler(BaseSampler):
         """The hierarchy over the history, fitted again where that has changed."""
         if not settings:
             return None
-        records = self._records()
-        version = hash(tuple((record.run_id, record.tokens, record.loss) for record in records))
+        records, version = self._records(), 0
+        if callable(self._history):  # else it never changes
+            version = hash(tuple((record.run_id, record.tokens, record.loss) for record in records))
         if settings not in self._fitted or self._fitted[settings][0] != version:
             self._fitted[settings] = version, fit_guide(records, settings)
         return self._fitted[settings][1]
