@@ -5,11 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from orchestrator.databases import check_apart
@@ -17,10 +14,10 @@ from orchestrator.goal import Goal
 from orchestrator.masking import refuse_secrets
 from orchestrator.ports import Resources, TrainerRef
 from orchestrator.storage.address import storage_address
+from orchestrator.sweep_yaml import read_sweep
 from search_spaces.axis import Axis, Fixed, LogUniform, OneMinusLog, PowersOfTwo
 from search_spaces.errors import InputError
 from search_spaces.ladders import ladder
-from search_spaces.nearest import nearest
 from search_spaces.plan import Schedule, SweepPlan, plan_searches
 from search_spaces.scale import Architecture, ModelScale
 from search_spaces.space import SearchSpace
@@ -337,12 +334,6 @@ class SweepFile(_Section):
 
 # Values in a sweep file; a ladder of a hundred scales has a thousand. A guess.
 _MOST_VALUES = 100_000
-READY = resources.files("search_spaces") / "sweeps"
-
-
-def ready_sweeps() -> tuple[str, ...]:
-    """Names of the sweeps that come with scalesweep."""
-    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in READY.iterdir() if entry.name.endswith(".yaml")))
 
 
 def load(sweep: str, overrides: Sequence[str] = ()) -> SweepFile:
@@ -350,10 +341,7 @@ def load(sweep: str, overrides: Sequence[str] = ()) -> SweepFile:
 
     Raises InputError with one message for whatever is wrong with it.
     """
-    content = _read(sweep)
-    for override in overrides:
-        _override(content, override)
-    return validate(content, source=sweep)
+    return validate(read_sweep(sweep, overrides), source=sweep)
 
 
 def validate(content: Mapping[str, Any], *, source: str) -> SweepFile:
@@ -379,54 +367,3 @@ def _check_size(content: object, source: str) -> None:
         if seen > _MOST_VALUES:
             raise InputError(f"{source} holds more than {_MOST_VALUES:,} values, or refers to itself; write it out")
         rest.extend(value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ())
-
-
-def _read(sweep: str) -> dict[str, Any]:
-    path = Path(sweep)
-    if path.is_file():
-        text = _text(path)
-    elif sweep in ready_sweeps():
-        text = (READY / f"{sweep}.yaml").read_text()
-    else:
-        names = ready_sweeps()
-        raise InputError(
-            f"there is no sweep file {sweep!r}, and no ready sweep of that name"
-            f"{nearest(sweep, names)}; ready are {', '.join(names)}"
-        )
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{sweep} is not YAML: {' '.join(str(error).split())}") from error
-    except RecursionError:
-        raise InputError(f"{sweep} is nested too deeply; a sweep file has four levels") from None
-    if not isinstance(content, dict):
-        found = "nothing" if content is None else f"a {type(content).__name__}"
-        raise InputError(f"{sweep} holds {found}; give a mapping of keys to values, such as `name: mine`")
-    return content
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"sweep file {path} cannot be read ({error}); give a text file in UTF-8") from error
-
-
-def _override(content: dict[str, Any], override: str) -> None:
-    dotted, mark, value = override.partition("=")
-    if not mark or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", dotted):
-        raise InputError(f"--set {override!r}: expected key=value with a dotted key, such as space.beta2.high=0.99")
-    *parents, last = dotted.split(".")
-    place = content
-    for parent in parents:
-        inner = place.get(parent)
-        if isinstance(inner, list):
-            raise InputError(f"--set {override!r}: {parent} is a list; give it whole, as {parent}=[...]")
-        if not isinstance(inner, dict):
-            inner = {"name": inner} if parent == "trainer" and inner is not None else {}
-            place[parent] = inner
-        place = inner
-    try:
-        place[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InputError(f"--set {override!r}: the value is not YAML") from error

@@ -9,6 +9,7 @@ The answer is a belief: a normal distribution of the centre, in the settings' co
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -93,7 +94,7 @@ def fit_guide(records: Sequence[RunRecord], settings: Sequence[str]) -> Guide | 
 
 def guiding_cells(records: Sequence[RunRecord], settings: Sequence[str]) -> list[CellRuns]:
     """The cells of the completed runs that have all settings, each with its best runs."""
-    values = attrgetter("run_id", *settings)  # with the run's name it is a tuple for one setting, too
+    values = attrgetter("loss", *settings)  # with the loss it is a tuple for one setting, too
     complete = [record for record in records if record.status == "completed" and None not in values(record)]
     usable = _best_of_each_size(complete)
     if not usable:
@@ -103,9 +104,9 @@ def guiding_cells(records: Sequence[RunRecord], settings: Sequence[str]) -> list
 
 def _best_of_each_size(records: Sequence[RunRecord]) -> list[RunRecord]:
     """All that `_best` may leave of each size: looking closely at thousands of runs costs more than the fit."""
-    of_size: dict[tuple[float | None, ...], list[RunRecord]] = {}
+    of_size: defaultdict[tuple[float | None, ...], list[RunRecord]] = defaultdict(list)
     for record in records:
-        of_size.setdefault((record.params, record.non_embedding_params, record.tokens), []).append(record)
+        of_size[record.params, record.tokens].append(record)
     return [record for runs in of_size.values() for record in _lowest(runs)]
 
 
@@ -113,7 +114,7 @@ def _lowest(runs: list[RunRecord]) -> list[RunRecord]:
     """The BEST_RUNS lowest losses, and those equal to the last of them."""
     if len(runs) <= BEST_RUNS:
         return runs
-    losses = np.array([run.loss for run in runs], dtype=np.float64)  # None becomes NaN
+    losses = np.array([run.loss for run in runs])
     losses[~(losses > 0)] = np.inf  # select() refuses them
     highest = np.partition(losses, BEST_RUNS - 1)[BEST_RUNS - 1]
     return [runs[at] for at in np.flatnonzero(losses <= highest)]

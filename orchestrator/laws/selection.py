@@ -268,7 +268,7 @@ def _runs_at(points: Sequence[RunRecord], tokens: float) -> tuple[RunRecord, ...
 
 
 def _read(curve: Sequence[RunRecord], tokens: float) -> RunRecord | None:
-    nearest = min(curve, key=lambda point: abs(math.log(_tokens(point) / tokens)))
+    nearest = min(curve, key=lambda point: abs(math.log(_tokens(point) / tokens))) if len(curve) > 1 else curve[0]
     is_end = nearest is curve[-1]
     if _within(_tokens(nearest), tokens, tokens) and (is_end or nearest.schedule == "constant"):
         return nearest

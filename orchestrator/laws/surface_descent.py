@@ -132,7 +132,10 @@ def descend(
 def cost_of(data: Observations, free: Floats, tie: Tie, prior: Prior, errors: Errors) -> float:
     """The objective in units of noise."""
     residual, excess = _residual(data, tie.expand(free))
-    spread = errors.spread(excess)
+    return _cost(residual, errors.spread(excess), free, prior, errors)
+
+
+def _cost(residual: Floats, spread: Floats, free: Floats, prior: Prior, errors: Errors) -> float:
     away = free - prior.mean
     likelihood = huber(residual / spread)[0].sum() + np.log(spread / errors.noise).sum()
     return float(likelihood + 0.5 * (prior.precision * away**2).sum())
@@ -151,7 +154,7 @@ def normal_equations(
     away = free - prior.mean
     gradient = jacobian.T @ (root * residual) + prior.precision * away
     normal = gram(jacobian) + np.diag(prior.precision)
-    return normal, np.asarray(gradient), cost_of(data, free, tie, prior, errors)
+    return normal, np.asarray(gradient), _cost(residual, spread, free, prior, errors)
 
 
 def gram(jacobian: sparse.csr_array | Floats) -> Floats:

@@ -7,7 +7,7 @@ its part below the diagonal row by row, the skew. See `surface` for the formula.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ from scipy import sparse
 from orchestrator.laws.result import Floats
 
 Ints = npt.NDArray[np.int64]
+
+
+MOST_EXPONENT = 20.0  # of the skew's exponential: far beyond any run that counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,20 @@ class Observations:
         """Number of coordinates."""
         return int(self.coordinates.shape[1])
 
+    @cached_property
+    def places(self) -> tuple[Ints, Ints]:
+        """Columns of the Jacobian, row by row (floor, centre, shared parameters), with where each row begins."""
+        first = self.cells + self.settings * self.cells
+        shared = first + np.arange(pooled_size(self.settings))
+        columns = np.column_stack(
+            [
+                self.cell,
+                self.cells + self.settings * self.cell[:, None] + np.arange(self.settings),
+                np.broadcast_to(shared, (self.cell.size, shared.size)),
+            ]
+        )
+        return columns.ravel(), np.arange(self.cell.size + 1) * columns.shape[1]
+
 
 def pooled_size(settings: int) -> int:
     """How many parameters all cells share."""
@@ -65,19 +82,29 @@ def factor_of(pooled: Floats, settings: int) -> Floats:
 
 def warp(offset: Floats, skew: float) -> Floats:
     """sign(u) sqrt(2 (exp(k u) - 1 - k u)) / |k|, which is u to first order. Exponents are capped at 20."""
-    place = np.clip(skew * offset, -20, 20)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = 2 * (np.expm1(place) - place) / place**2
-    series = 1 + place / 3 + place**2 / 12
-    return np.asarray(offset * np.sqrt(np.where(np.abs(place) < 1e-3, series, ratio)))
+    place, small, grown = _exponential(skew * offset)
+    ratio = 2 * (grown - place) / place**2
+    if small.any():
+        ratio = np.where(small, 1 + place / 3 + place**2 / 12, ratio)
+    return np.asarray(offset * np.sqrt(ratio))
 
 
 def _warp_slopes(offset: Floats, skew: float) -> tuple[Floats, Floats]:
-    """Derivatives of `warp` by offset and by skew, by central differences."""
-    step = 1e-5
-    by_offset = (warp(offset + step, skew) - warp(offset - step, skew)) / (2 * step)
-    by_skew = (warp(offset, skew + step) - warp(offset, skew - step)) / (2 * step)
-    return by_offset, by_skew
+    """Derivatives of `warp` by offset and by skew: it is u f(k u), and f^2 = 2 (exp(p) - 1 - p) / p^2."""
+    place, small, grown = _exponential(skew * offset)
+    rest = grown - place
+    factor = np.sqrt(np.where(small, 1 + place / 3 + place**2 / 12, 2 * rest / place**2))
+    slope = np.where(small, 1 / 3 + place / 6, 2 * (place * grown - 2 * rest) / place**3) / (2 * factor)
+    slope[np.abs(skew * offset) > MOST_EXPONENT] = 0.0
+    return factor + place * slope, offset**2 * slope
+
+
+def _exponential(exponent: Floats) -> tuple[Floats, npt.NDArray[np.bool_], Floats]:
+    """The exponent p, capped and never zero, where it is too small for anything but its series, and exp(p) - 1."""
+    place = np.minimum(np.maximum(exponent, -MOST_EXPONENT), MOST_EXPONENT)
+    small = np.abs(place) < 1e-3
+    place = place + (place == 0) * 1e-12
+    return place, small, np.expm1(place)
 
 
 def predicted_excess(data: Observations, theta: Floats) -> Floats:
@@ -108,16 +135,7 @@ def jacobian_of(data: Observations, theta: Floats, scale: Floats) -> sparse.csr_
         warped[:, rows] * projected[:, columns],
         (slope[:, 0] * by_skew)[:, None],
     ]
-    first = cells + settings * cells
-    places = np.column_stack(
-        [
-            data.cell,
-            cells + settings * data.cell[:, None] + np.arange(settings),
-            np.broadcast_to(first + np.arange(pooled_size(settings)), (count, pooled_size(settings))),
-        ]
-    )
     values = np.column_stack(blocks)
     values[:, 1:] *= np.reshape(data.stretch, (-1, 1))
     values *= scale[:, None]
-    starts = np.arange(count + 1) * values.shape[1]
-    return sparse.csr_array((values.ravel(), places.ravel(), starts), shape=(count, theta.size))
+    return sparse.csr_array((values.ravel(), *data.places), shape=(count, theta.size))

@@ -10,8 +10,8 @@ import tiny
 import yaml
 
 from orchestrator import config
-from orchestrator.config import ready_sweeps
 from orchestrator.ports import Resources
+from orchestrator.sweep_yaml import ready_sweeps
 from search_spaces.axis import Fixed, LogUniform, OneMinusLog, PowersOfTwo
 from search_spaces.errors import InputError
 from search_spaces.plan import Schedule
