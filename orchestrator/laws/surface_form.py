@@ -82,29 +82,32 @@ def factor_of(pooled: Floats, settings: int) -> Floats:
 
 def warp(offset: Floats, skew: float) -> Floats:
     """sign(u) sqrt(2 (exp(k u) - 1 - k u)) / |k|, which is u to first order. Exponents are capped at 20."""
-    place, small, grown = _exponential(skew * offset)
-    ratio = 2 * (grown - place) / place**2
-    if small.any():
-        ratio = np.where(small, 1 + place / 3 + place**2 / 12, ratio)
-    return np.asarray(offset * np.sqrt(ratio))
+    place = _capped(skew * offset)
+    small, large = _apart(place)
+    ratio = 2 * (np.expm1(large) - large) / large**2
+    return np.asarray(offset * np.sqrt(np.where(small, 1 + place / 3 + place**2 / 12, ratio)))
 
 
 def _warp_slopes(offset: Floats, skew: float) -> tuple[Floats, Floats]:
-    """Derivatives of `warp` by offset and by skew: it is u f(k u), and f^2 = 2 (exp(p) - 1 - p) / p^2."""
-    place, small, grown = _exponential(skew * offset)
-    rest = grown - place
-    factor = np.sqrt(np.where(small, 1 + place / 3 + place**2 / 12, 2 * rest / place**2))
-    slope = np.where(small, 1 / 3 + place / 6, 2 * (place * grown - 2 * rest) / place**3) / (2 * factor)
+    """Derivatives of `warp` by offset and by skew: it is u f(k u), and f(p)^2 = 2 (exp(p) - 1 - p) / p^2."""
+    place = _capped(skew * offset)
+    small, large = _apart(place)
+    grown = np.expm1(large)
+    rest = grown - large
+    factor = np.sqrt(np.where(small, 1 + place / 3 + place**2 / 12, 2 * rest / large**2))
+    slope = np.where(small, 1 / 3 + place / 6, 2 * (large * grown - 2 * rest) / large**3) / (2 * factor)
     slope[np.abs(skew * offset) > MOST_EXPONENT] = 0.0
     return factor + place * slope, offset**2 * slope
 
 
-def _exponential(exponent: Floats) -> tuple[Floats, npt.NDArray[np.bool_], Floats]:
-    """The exponent p, capped and never zero, where it is too small for anything but its series, and exp(p) - 1."""
-    place = np.minimum(np.maximum(exponent, -MOST_EXPONENT), MOST_EXPONENT)
+def _capped(exponent: Floats) -> Floats:
+    return np.minimum(np.maximum(exponent, -MOST_EXPONENT), MOST_EXPONENT)
+
+
+def _apart(place: Floats) -> tuple[npt.NDArray[np.bool_], Floats]:
+    """Which exponents are small enough for a series, and the exponents with 1 in place of those."""
     small = np.abs(place) < 1e-3
-    place = place + (place == 0) * 1e-12
-    return place, small, np.expm1(place)
+    return small, np.where(small, 1.0, place)
 
 
 def predicted_excess(data: Observations, theta: Floats) -> Floats:
