@@ -11,11 +11,12 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.engine.cluster import connect, disconnect, in_time
+from orchestrator.engine.cluster import KEPT, ClusterLostError, connect, disconnect, in_time
+from orchestrator.engine.roster import ClusterView, Roster
 
 T = TypeVar("T")
 
-_LOOK_S = 10.0  # Ray lists its nodes in milliseconds, and without a head never
+_ASK_S = 10.0  # Ray takes milliseconds, and without a head for ever
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +35,22 @@ def on_every_node(call: Callable[[], T], address: str, timeout_s: float) -> Mapp
     """
     joined = connect(address)
     try:
-        nodes = in_time(ray.nodes, _LOOK_S, "listing its nodes")
-        asked = {node["NodeID"]: _ask(call, node["NodeID"]) for node in nodes if node["Alive"]}
-        hosts = {node["NodeID"]: str(node["NodeManagerHostname"]) for node in nodes}
+        view = _look()
+        nodes = sorted(view.nodes.keys() | view.draining)
+        asked = in_time(lambda: {node: _ask(call, node) for node in nodes}, _ASK_S, "asking its nodes")
         refs = list(asked.values())
         ray.wait(refs, num_returns=len(refs), timeout=timeout_s)
-        return {node: _answer(ref, hosts[node], timeout_s) for node, ref in asked.items()}
+        return {node: _answer(ref, view.hosts[node], timeout_s) for node, ref in asked.items()}
     finally:
         if joined:
             disconnect()
+
+
+def _look() -> ClusterView:
+    try:
+        return Roster().look()
+    except RayError as error:
+        raise ClusterLostError(f"the Ray cluster does not list its nodes ({error}); {KEPT}") from error
 
 
 def _ask(call: Callable[[], T], node: str) -> ray.ObjectRef:

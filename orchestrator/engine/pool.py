@@ -19,6 +19,7 @@ from orchestrator.engine.nodes import NodeSize, check_fits, size_of
 from orchestrator.engine.nonce import Admission
 from orchestrator.engine.placement import Grant, Placement
 from orchestrator.engine.roster import ClusterView
+from orchestrator.engine.shunned import Shunned
 from orchestrator.engine.slot import TOO_LONG
 from orchestrator.engine.watch import LOOK_EVERY_S, Watch
 from orchestrator.ports import Assignment, AttemptEnded, Outcome, PoolEvent, Resources, TrainerRef
@@ -28,9 +29,6 @@ from trainers.api import Cause
 logger = logging.getLogger(__name__)
 
 _SLICE_S = 1.0  # a wait looks at nodes, silence and time-outs this often
-# No new worker is tried on the node of one that does not answer for so long, seconds: by then Ray knows whether it
-# is alive.
-_SHUNNED_S = 60.0
 # A view of the cluster that is older makes no new workers: making one may hang. Seconds.
 _STALE_S = 3 * LOOK_EVERY_S
 _REFRESH_S = 3.0  # so long an answer is waited for before a lost worker's cause is told by what is known, seconds
@@ -80,7 +78,7 @@ class RayPool:
         self._members: dict[str, Member] = {}
         self._probes: dict[str, Resources] = {}  # workers that build the first trainer of a node, and shapes
         self._numbers = itertools.count()
-        self._shunned: dict[str, float] = {}  # node: until when, monotonic seconds
+        self._shunned = Shunned()
         self._events: list[PoolEvent] = []
 
     def start(self) -> None:
@@ -296,6 +294,7 @@ class RayPool:
         self._follow_nodes()
         self._end_probes()
         self._fitness.warn(self._watching.view.name)
+        self._shunned.warn(self._watching.view.name, time.monotonic())
         self._fitness.check(self._nodes, time.monotonic())
         for name in list(self._members):
             self._examine(name, self._watching.view, time.monotonic())
@@ -345,6 +344,7 @@ class RayPool:
             if isinstance(event, AttemptEnded):
                 member.take_back()
                 self._placement.release(name)
+                self._shunned.ended(member.node, event.key, event.cause, time.monotonic())
                 if event.outcome is Outcome.PAUSED and member.leaving:
                     event = replace(event, cause=Cause.PREEMPTED)  # noqa: PLW2901
             self._events.append(event)
@@ -362,12 +362,15 @@ class RayPool:
 
     def _lost(self, name: str, cause: Cause, message: str) -> None:
         """A worker that is given up: it may still run behind a cut link, and its attempt is fenced."""
-        ended = self._members[name].failed(cause, message)
+        member = self._members[name]
+        ended = member.failed(cause, message)
         if name in self._probes:
-            self._shun(self._members[name].node)
+            self._shun(member.node)
         self._dismiss(name)
         logger.warning("%s: %s: %s", name, cause.value, message.partition("\n")[0])
         if ended is not None:
+            self._shunned.ended(member.node, ended.key, cause, time.monotonic())
+            self._follow_nodes()
             self._events.append(ended)
 
     def _dismiss(self, name: str) -> None:
@@ -377,15 +380,14 @@ class RayPool:
 
     def _shun(self, node: str) -> None:
         """Make no worker there until Ray knows whether the node is alive."""
-        self._shunned[node] = time.monotonic() + _SHUNNED_S
+        self._shunned.silent(node, time.monotonic())
         self._follow_nodes()
 
     def _follow_nodes(self) -> None:
         now = time.monotonic()
-        self._shunned = {node: until for node, until in self._shunned.items() if until > now}
-        nodes = self._admission.of(self._watching.view.nodes)
-        self._nodes = {node: size for node, size in nodes.items() if node not in self._shunned}
-        self._placement.set_nodes(self._open() if self._starting else self._fitness.proven(self._nodes))
+        self._nodes = self._shunned.heard(self._admission.of(self._watching.view.nodes), now)
+        proven = self._shunned.well(self._fitness.proven(self._nodes), now)
+        self._placement.set_nodes(self._open() if self._starting else proven)
 
     def _open(self) -> dict[str, NodeSize]:
         """The nodes where the trainer can be built, or may be."""

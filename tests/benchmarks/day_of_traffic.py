@@ -1,7 +1,7 @@
 """A day of a sweep's traffic in minutes: does the driver's memory grow, or the number of its open files?
 
-    .venv/bin/python tests/benchmarks/day_of_traffic.py            # about five minutes
-    .venv/bin/python tests/benchmarks/day_of_traffic.py --trials 50 --points 2000 --samples 8
+    .venv/bin/python tests/benchmarks/day_of_traffic.py            # a quarter of an hour
+    .venv/bin/python tests/benchmarks/day_of_traffic.py --trials 50 --points 200 --samples 8
 
 The trials stay the same, so that nothing needs to be remembered; points of their curves come again and
 again, go to the curve files and through the tracker into a real local store, and the status is computed as
@@ -35,7 +35,8 @@ from trainers.api import CurvePoint
 TOLERANCE_MIB = 4.0
 _WARM_UP = 0.4  # of the samples
 _PATIENCE_S = 300.0
-_BATCH = 20  # points that arrive together
+_BATCH = 2  # points that arrive together
+_BATCH_S = 120.0  # from one to the next, simulated seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ def traffic(folder: Path, *, trials: int, points: int, samples: int) -> Iterator
     tracker = MlflowTracker(uri=None, folder=folder, plan=plan, sweep_id="traffic")
     rounds = points // _BATCH
     for number in range(rounds):
-        now = 1e9 + 60.0 * number
+        now = 1e9 + _BATCH_S * number
         for trial in history.trials.values():
             batch = _batch(number, now)
             write_points(folder, trial.key, trial.attempt, batch)
@@ -128,7 +129,7 @@ def main() -> int:
     """Print the samples and what grew."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=100)
-    parser.add_argument("--points", type=int, default=2000, help="of each trial")
+    parser.add_argument("--points", type=int, default=1440, help="of each trial: one a minute")
     parser.add_argument("--samples", type=int, default=20)
     given = parser.parse_args()
     found: list[Sample] = []

@@ -28,8 +28,8 @@ _LEAVE_S = 30.0
 _SIZES = ("--memory=2000000000", "--object-store-memory=80000000")
 _STARTED = "Ray runtime started."  # what `ray start` says when a node is up
 UP_S = 90.0
-# Trials a scale, and their length: 40 to 80 s on two workers, as busy as the machine is.
-TRIALS = 8
+# Trials a scale, and their length: 40 to 70 s on two workers, as busy as the machine is.
+TRIALS = 7
 TOKENS_PER_PARAM = 6.0
 
 

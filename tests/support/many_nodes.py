@@ -38,9 +38,10 @@ from search_spaces.scale import ModelScale
 from search_spaces.space import HyperParameters
 from trainers.api import Cause, TrialSpec
 
-# Trains until it is asked to leave, or its file is there. On a node that has another corpus it cannot be built.
+# Trains until it is asked to leave, or its file is there. On a node that has another corpus it cannot be built, and on
+# one that is ill its process dies.
 TRAINER = """
-import os, time
+import os, signal, time
 from trainers.api import CurvePoint, TrialPaused
 
 version = "1"
@@ -48,6 +49,8 @@ if "ANOTHER_CORPUS" in os.environ:
     raise ValueError("this node has another corpus")
 
 def train(spec, session):
+    if "ILL" in os.environ:
+        os.kill(os.getpid(), signal.SIGKILL)
     (session.workspace / "pid").write_text(str(os.getpid()))
     while not (session.workspace.parent / "go").exists():
         if session.should_stop():
@@ -135,8 +138,8 @@ def cluster_of_one() -> Iterator[Any]:
         cluster.shutdown()
 
 
-def add(cluster: Any, *, unfit: bool = False, **labels: str) -> Any:
-    env = {"ANOTHER_CORPUS": "1"} if unfit else None
+def add(cluster: Any, *flaws: str, **labels: str) -> Any:
+    env = dict.fromkeys(flaws, "1")
     return cluster.add_node(num_cpus=1, object_store_memory=80 * 10**6, labels=labels, env_vars=env, wait=False)
 
 
@@ -147,7 +150,7 @@ def say(what: str) -> None:
 
 def main(folder: Path) -> None:
     with cluster_of_one() as cluster:
-        first, unfit, said = add(cluster), add(cluster, unfit=True), Said()
+        first, unfit, said = add(cluster), add(cluster, "ANOTHER_CORPUS"), Said()
         cluster.wait_for_nodes()
         bench = Bench(cluster, folder)
         pool = bench.pool
@@ -155,6 +158,7 @@ def main(folder: Path) -> None:
         try:
             refused(bench)
             left_out(bench, cluster, unfit, said)
+            ill(bench, cluster, said)
             joined(bench, cluster)
             told_to_go(bench)
             killed(bench, first)
@@ -183,7 +187,7 @@ def refused(bench: Bench) -> None:
 def left_out(bench: Bench, cluster: Any, unfit: Any, said: Said) -> None:
     """Nodes that cannot build the trainer get no trial and are named once, there at the start or joining later."""
     bench.submit("stays")
-    joins = add(cluster, unfit=True)
+    joins = add(cluster, "ANOTHER_CORPUS")
     cluster.wait_for_nodes()
     bench.until(lambda: bench.pool.has_room(ANY) or len(said.about("is left out")) > 1)
     for _ in range(3):
@@ -194,6 +198,24 @@ def left_out(bench: Bench, cluster: Any, unfit: Any, said: Said) -> None:
         assert "this node has another corpus" in line, line
         cluster.remove_node(node)
     say("left out")
+
+
+def ill(bench: Bench, cluster: Any, said: Said) -> None:
+    """A node where each worker dies gets no further trial once three have, and is named."""
+    node = add(cluster, "ILL")
+    cluster.wait_for_nodes()
+    for key in ("x", "y", "x"):
+        bench.room(ANY)
+        bench.submit(key)
+        end = bench.end()
+        assert (end.key, end.cause) == (key, Cause.WORKER_LOST), end
+    for _ in range(3):
+        assert not bench.pool.has_room(ANY)
+        assert not bench.pool.wait(1.0)
+    (line,) = said.about("gets no trial for 60 s")
+    assert f"node {node.node_id[:8]} (" in line, line
+    cluster.remove_node(node)
+    say("ill")
 
 
 def joined(bench: Bench, cluster: Any) -> None:
