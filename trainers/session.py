@@ -33,6 +33,16 @@ _DEVICE_MEMORY_ERROR = "OutOfMemoryError"
 # Other failures to allocate are plain RuntimeErrors with these words (torch 2.13, c10/core/impl/alloc_cpu.cpp).
 _DEVICE_MEMORY_WORDS = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 _HOST_MEMORY_WORDS = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
+# What CUDA says of a device that is broken or gone (cudaGetErrorString), not of a program that is wrong. The process
+# can use it no more, and another one perhaps elsewhere.
+_DEVICE_LOST_WORDS = (
+    "uncorrectable ECC error",
+    "uncorrectable NVLink error",
+    "hardware stack error",
+    "unspecified launch failure",
+    "no CUDA-capable device is detected",
+    "CUDA-capable device(s) is/are busy or unavailable",
+)
 
 
 class TrialSession:
@@ -191,7 +201,9 @@ def _failure(error: BaseException, trainer: Trainer) -> TrialFailed:
         return TrialFailed(Cause.DISK_FULL, str(error))
     if isinstance(error, ScalesweepError):
         return TrialFailed(Cause.USER_ERROR, str(error))
-    return TrialFailed(_fault(trainer), "".join(traceback.format_exception(error)).rstrip())
+    lost = isinstance(error, RuntimeError) and any(words in str(error) for words in _DEVICE_LOST_WORDS)
+    cause = Cause.WORKER_LOST if lost else _fault(trainer)
+    return TrialFailed(cause, "".join(traceback.format_exception(error)).rstrip())
 
 
 def _memory(error: BaseException) -> Cause | None:

@@ -345,6 +345,7 @@ class RayPool:
                 member.take_back()
                 self._placement.release(name)
                 self._shunned.ended(member.node, event.key, event.cause, time.monotonic())
+                member.leaving |= event.cause is Cause.WORKER_LOST  # its device is lost to its process
                 if event.outcome is Outcome.PAUSED and member.leaving:
                     event = replace(event, cause=Cause.PREEMPTED)  # noqa: PLW2901
             self._events.append(event)

@@ -262,6 +262,8 @@ def wrapped() -> RuntimeError:
         (RuntimeError("CUDA error: out of memory"), Cause.OUT_OF_DEVICE_MEMORY),
         (OSError(28, os.strerror(28)), Cause.DISK_FULL),
         (wrapped(), Cause.DISK_FULL),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), Cause.WORKER_LOST),
+        (RuntimeError("CUDA error: device-side assert triggered"), Cause.BUG),
         (KeyError("oops"), Cause.BUG),
         (SystemExit(2), Cause.BUG),
     ],

@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.ports import Assignment, AttemptEnded, Outcome, Resources, TrainerRef
 from search_spaces.errors import InputError, ScalesweepError
+from trainers.api import Cause
 
 # Waits for a file, so that the test decides when a trial ends.
 HOLDING = """
@@ -26,6 +27,19 @@ def train(spec, session):
     (session.workspace / "seen").write_text(json.dumps({name: os.environ.get(name) for name in names}))
     while not (session.workspace.parent / f"go-{spec.key}").exists():
         time.sleep(0.01)
+    session.emit(CurvePoint(tokens=spec.tokens, loss=1.0, time=time.time()))
+"""
+# One trial meets a GPU that is broken.
+BROKEN_GPU = """
+import os, time
+from trainers.api import CurvePoint
+
+version = "1"
+
+def train(spec, session):
+    (session.workspace / "pid").write_text(str(os.getpid()))
+    if spec.key == "unlucky":
+        raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
     session.emit(CurvePoint(tokens=spec.tokens, loss=1.0, time=time.time()))
 """
 SMALL = Resources(cpus=0.1, gpus=0.25)
@@ -63,21 +77,23 @@ def train(spec, session):
 
 
 @pytest.fixture
-def holding(tmp_path, monkeypatch):
-    name = f"holding_{tmp_path.name}"
-    (tmp_path / f"{name}.py").write_text(HOLDING)
-    monkeypatch.chdir(tmp_path)
-    return TrainerRef(name=f"{name}:train")
-
-
-@pytest.fixture
-def pool(ray_session, holding):
+def make_pool(ray_session, tmp_path, monkeypatch):
+    """Make a pool for a trainer's source."""
     from orchestrator.engine.pool import RayPool
 
-    pool = RayPool(trainer=holding, smallest=SMALL, workers=3)
-    pool.start()
-    yield pool
-    pool.close()
+    monkeypatch.chdir(tmp_path)
+    made = []
+
+    def make(source: str, workers: int) -> RayPool:
+        name = f"trainer_{len(made)}_{tmp_path.name}"
+        (tmp_path / f"{name}.py").write_text(source)
+        made.append(RayPool(trainer=TrainerRef(name=f"{name}:train"), smallest=SMALL, workers=workers))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for pool in made:
+        pool.close()
 
 
 def ended(pool, count: int) -> list[AttemptEnded]:
@@ -97,7 +113,9 @@ def seen(folder: Path) -> str:
     return (folder / "seen").read_text()
 
 
-def test_small_trials_share_a_gpu_and_do_not_starve_a_large_one(pool, make_spec, tmp_path):
+def test_small_trials_share_a_gpu_and_do_not_starve_a_large_one(make_pool, make_spec, tmp_path):
+    pool = make_pool(HOLDING, workers=3)
+
     def submit(key: str, shape: Resources) -> None:
         pool.submit(Assignment(spec=make_spec(key), attempt=1, resources=shape, workspace=tmp_path / key))
 
@@ -196,3 +214,17 @@ def test_smallest_resources_that_fit_nowhere_are_refused(ray_session):
 
     with pytest.raises(InputError, match="wants cpus: 64"):
         RayPool(trainer=TrainerRef(name="synthetic"), smallest=Resources(cpus=64)).start()
+
+
+def test_a_worker_whose_gpu_is_lost_to_it_is_replaced(make_pool, make_spec, tmp_path):
+    pool, ends, pids = make_pool(BROKEN_GPU, workers=1), [], set()
+    for key in ("unlucky", "lucky"):
+        assert pool.has_room(SMALL)
+        pool.submit(Assignment(spec=make_spec(key), attempt=1, resources=SMALL, workspace=tmp_path / key))
+        ends += ended(pool, 1)
+        pids.add((tmp_path / key / "pid").read_text())
+    assert [(end.outcome, end.cause) for end in ends] == [
+        (Outcome.FAILED, Cause.WORKER_LOST),
+        (Outcome.COMPLETED, None),
+    ]
+    assert len(pids) == 2
