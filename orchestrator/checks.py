@@ -14,8 +14,8 @@ from pathlib import Path
 
 from orchestrator.config import IN_PROCESS, LOCAL, SweepFile
 from orchestrator.courier import StoreUnreachable
-from orchestrator.masking import masked
 from search_spaces.errors import InputError, ScalesweepError
+from trainers.masking import masked
 
 # A run folder of a few hundred small trials takes less; checkpoints of large ones take more. A guess.
 FREE_DISK_GIB = 2.0

@@ -10,20 +10,24 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator import verbs_laws
-from orchestrator.masking import mask_logs, masked
+from orchestrator.masking import mask_logs
 from search_spaces.errors import InputError, ScalesweepError
 from search_spaces.plan import SweepPlan
+from trainers.masking import masked
 
 # How often a simulation says how far it is, seconds.
 _PROGRESS_EVERY_S = 2.0
 
 if TYPE_CHECKING:
     from orchestrator.config import SweepFile
+    from orchestrator.ledger import History
     from orchestrator.simulation_outcome import Simulation
+    from orchestrator.storage.copied import Copied
 
 Verb = Callable[[argparse.Namespace], int]
 
@@ -167,7 +171,7 @@ def _measured(planned: SweepPlan) -> Mapping[int, float]:
     history = ledger.read(folder)
     first = history.first_opened
     same = first is not None and first.plan == planned.fingerprint()
-    return measured_rates(planned, list(history.trials.values())) if same else {}
+    return measured_rates(planned, history) if same else {}
 
 
 def prepare(arguments: argparse.Namespace) -> int:
@@ -232,20 +236,37 @@ def status(arguments: argparse.Namespace) -> int:
     from orchestrator import status as statuses
     from orchestrator.runfolder import RunFolder
     from orchestrator.steering import Steering
-    from orchestrator.storage.place import run_folder
+    from orchestrator.storage.address import storage_address
+    from orchestrator.storage.copied import CopyWatch
+    from orchestrator.storage.place import is_storage, run_folder
 
+    stored, watch = is_storage(arguments.place), None
     while True:
         with run_folder(arguments.place) as folder:
             sweep = RunFolder(folder).sweep()
             planned, history = sweep.plan(), ledger.read(folder)
+        address = storage_address(arguments.place) if stored else sweep.storage
+        watch = watch or (CopyWatch(address) if address else None)
+        copied = watch.look(None if stored else folder) if watch else None
         steering = Steering(plan=planned, goal=sweep.goal())
-        shown = statuses.sweep_status(planned, history, now=time.time(), steering=steering)
-        text = json.dumps(statuses.as_json(shown)) if arguments.json else progress.as_text(shown)
+        now = _as_of(history, copied if stored else None, running=not stored and ledger.in_use(folder))
+        shown = statuses.sweep_status(planned, history, now=now, steering=steering)
+        if arguments.json:
+            text = json.dumps(statuses.as_json(shown) | {"storage": asdict(copied) if copied else None})
+        else:
+            text = progress.as_text(shown) + (f"\n{progress.copy_line(copied, time.time())}" if copied else "")
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
         if not arguments.watch or shown.state != "open":
             return 0
         time.sleep(2)
+
+
+def _as_of(history: History, copied: Copied | None, *, running: bool) -> float:
+    """What a status calls now: of a copy the time of its newest piece, without a driver that of the last event."""
+    if copied is not None and copied.written_at is not None:
+        return copied.written_at
+    return time.time() if running or not history.events else history.events[-1].time
 
 
 def report(arguments: argparse.Namespace) -> int:

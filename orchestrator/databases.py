@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.courier import StoreUnreachable
-from orchestrator.masking import masked
 from search_spaces.errors import InputError
+from trainers.masking import masked
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Engine

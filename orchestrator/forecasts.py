@@ -52,8 +52,8 @@ class Forecasts:
                 yield _event(search, future)
 
     def close(self) -> None:
-        """Wait for what is underway."""
-        self._executor.shutdown()
+        """Wait for nothing: what is underway ends by itself, and nobody asks for it any more."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
 
 def predicted(history: History, search: Search) -> Predicted | None:

@@ -18,7 +18,7 @@ from orchestrator.engine.loopback import stay_on_loopback
 from orchestrator.facts import sweep_tags
 from orchestrator.forecasts import Forecast
 from orchestrator.ledger import Closed, Ledger, Opened
-from orchestrator.ports import Tracker, WorkerPool
+from orchestrator.ports import PoolLostError, Tracker, WorkerPool
 from orchestrator.progress import Display, duration
 from orchestrator.runfolder import RunFolder, check_history, software_version
 from orchestrator.status import sweep_status
@@ -32,6 +32,7 @@ from orchestrator.trial import Trial, TrialState
 from search_spaces.errors import InputError
 from search_spaces.plan import Search, SweepPlan
 from trainers.api import Prepares
+from trainers.masking import masked
 from trainers.registry import build
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def run(sweep: SweepFile, folder: Path, display: Display) -> int:
                     record.check()
                     display.update(sweep_status(plan, ledger.history, now=time.time(), steering=steering))
 
-                ending = Sweep(
+                running = Sweep(
                     plan=plan,
                     folder=folder,
                     ledger=ledger,
@@ -135,7 +136,11 @@ def run(sweep: SweepFile, folder: Path, display: Display) -> int:
                     requests=_requests(run_folder, interrupts, record),
                     storage=record.ref,
                     progress=progress,
-                ).run()
+                )
+                try:
+                    ending = running.run()
+                except PoolLostError as lost:
+                    return leave_without_pool(lost, tracker, display)
             display.close()
             if ending is Ending.PAUSED:
                 tracker.close(_HURRIED_S if interrupts.terminated else PATIENCE_S)
@@ -226,6 +231,18 @@ def _requests(folder: RunFolder, interrupts: Interrupts, record: Recording) -> R
         stop=lambda: folder.requested("stop") or record.requested("stop"),
         grace_s=lambda: _GRACE_S if interrupts.terminated else UNHURRIED_S,
     )
+
+
+def leave_without_pool(lost: PoolLostError, tracker: Tracker, display: Display) -> int:
+    """Say it before anything is closed, and close in a hurry; returns the exit code.
+
+    Ray ends this process by itself, 60 s after it lost its head, and stores that are gone, too, may take longer.
+    What they have not got is uploaded by the next start.
+    """
+    display.close()
+    display.say(f"scalesweep: {masked(str(lost))}")
+    tracker.close(_HURRIED_S)
+    return 1
 
 
 def _finish(folder: RunFolder, ledger: Ledger, tracker: Tracker, ending: Ending, display: Display) -> int:

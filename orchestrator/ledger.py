@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from orchestrator.files import append
-from orchestrator.masking import masked
 from orchestrator.trial import Reason, Trial, TrialState
 from search_spaces.errors import RunFolderError, ScalesweepError
 from search_spaces.space import HyperParameters
 from trainers.api import Cause, TrialResult
 from trainers.checked_lines import decode, encode
+from trainers.masking import masked
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,8 +26,9 @@ class Retry:
 
 
 # Losing a machine is nobody's fault and costs only the work since the last checkpoint. What may pass (memory that
-# others on the node hold, a full disk) is waited for. A program that fails is given one more chance, since a single
-# failure may be the machine's. The numbers are guesses: a full disk is waited for about half an hour.
+# others on the node hold, a full disk, a storage that does not answer) is waited for. A program that fails is given one
+# more chance, since a single failure may be the machine's. The numbers are guesses: a full disk is waited for about
+# half an hour, a storage, for which each attempt waits two minutes by itself, about three hours.
 RETRIES = {
     Cause.PREEMPTED: Retry(tries=None),
     Cause.DRIVER_LOST: Retry(tries=None),
@@ -36,6 +37,7 @@ RETRIES = {
     Cause.OUT_OF_HOST_MEMORY: Retry(tries=3, delay_s=5.0),
     Cause.OUT_OF_DEVICE_MEMORY: Retry(tries=1, delay_s=5.0),
     Cause.DISK_FULL: Retry(tries=30, delay_s=5.0),
+    Cause.STORAGE_UNREACHABLE: Retry(tries=60, delay_s=5.0),
     Cause.TIMED_OUT: Retry(tries=1),
     Cause.USER_ERROR: Retry(tries=1),
     Cause.BUG: Retry(tries=1),

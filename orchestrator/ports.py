@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.trial import Proposal, Trial
+from search_spaces.errors import ScalesweepError
 from search_spaces.plan import Search
 from search_spaces.space import HyperParameters
 from trainers.api import Cause, CurvePoint, TrialResult, TrialSpec
@@ -128,12 +129,17 @@ class AttemptEnded:
 PoolEvent = PointsArrived | AttemptEnded
 
 
+class PoolLostError(ScalesweepError):
+    """No worker can be reached any more, and this process may be ended within seconds; what was recorded is kept."""
+
+
 class WorkerPool(Protocol):
     """Runs attempts on long-lived warm workers. Called from one thread.
 
     Every submitted attempt ends with exactly one AttemptEnded, whatever becomes of its worker: a lost
     worker is an outcome, not an exception. An attempt of a trial is never started while an older one of
-    the same trial may still write (or it is fenced off by its higher number).
+    the same trial may still write (or it is fenced off by its higher number). Any method but `close` raises
+    PoolLostError when all workers are lost for good.
     """
 
     def start(self) -> None:

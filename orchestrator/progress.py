@@ -14,6 +14,8 @@ from search_spaces.space import HyperParameters
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from orchestrator.storage.copied import Copied
+
 _COLUMNS = ("search", "done", "running", "diverged", "failed", "best loss", "best settings", "on an edge", "over")
 _NUMBERS = {"done", "running", "diverged", "failed", "best loss"}
 # A pipe or a log file gets a line this often at most. Seconds.
@@ -194,6 +196,17 @@ def duration(seconds: float) -> str:
     if whole >= 60:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole} s"
+
+
+def copy_line(copied: Copied, now: float) -> str:
+    """How far the copy in storage is behind the run folder; without one, how old it is."""
+    ago = "" if copied.written_at is None else f"{duration(max(0.0, now - copied.written_at))} ago"
+    if copied.problem:
+        return f"storage: {copied.storage} {copied.problem}" + (f" (copied {ago})" if ago else "")
+    if copied.events is None:
+        return f"storage: {copied.storage}, as of {ago}"
+    behind = "all" if copied.events == copied.events_here else f"{copied.events:,} of"
+    return f"storage: {copied.storage} has {behind} {copied.events_here:,} events, copied {ago}"
 
 
 def as_text(status: SweepStatus) -> str:

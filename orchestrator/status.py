@@ -160,19 +160,49 @@ def _flops(plan: SweepPlan, trial: Trial) -> float:
 
 def _seconds_left(plan: SweepPlan, history: History, goal: GoalStatus, *, slots: int, now: float) -> float | None:
     """Work left at the speed measured so far, scale by scale, and no more than the budget has."""
-    trials = list(history.trials.values())
-    measured = _seconds_per_token(plan, trials)
+    trained = _trained_s(history, now)
+    measured = _seconds_per_token(plan, history, trained)
     if not measured or not slots:
         return None
+    begun = [trial for trial in history.trials.values() if not trial.state.ended]
     unfinished = to_come = flops = 0.0
     for search in plan.searches:
         count = _to_come(search, history)
         seconds = search.cell.tokens * _at(measured, search.cell.scale.params)
-        unfinished += sum(trial.of(search) and not trial.state.ended for trial in trials) * seconds
+        unfinished += sum(max(0.0, seconds - trained.get(trial.key, 0.0)) for trial in begun if trial.of(search))
         to_come += count * seconds
         flops += count * search.cell.flops()
-    underway = sum(now - trial.started_at for trial in trials if trial.state is TrialState.RUNNING and trial.started_at)
-    return max(0.0, unfinished + _paid(goal, to_come, flops) - underway) / slots
+    return (unfinished + _paid(goal, to_come, flops)) / slots
+
+
+def _trained_s(history: History, now: float) -> Mapping[str, float]:
+    """Seconds that the attempts of each trial have run so far, by its key.
+
+    Attempts of a driver that ended without a word ran until its last event: nobody trains between two drivers.
+    """
+    trained: dict[str, float] = {}
+    since: dict[str, float] = {}
+    last = 0.0
+    for event in history.events:
+        match event:
+            case Opened():
+                _end(since, trained, list(since), last)
+            case Started():
+                since[event.key] = event.time
+            case Ended():
+                _end(since, trained, [event.key], event.time)
+            case _:
+                pass
+        last = event.time
+    _end(since, trained, list(since), now)
+    return trained
+
+
+def _end(since: dict[str, float], trained: dict[str, float], keys: Sequence[str], time: float) -> None:
+    """Add what the attempts ran that have not ended before."""
+    for key in keys:
+        began = since.pop(key, time)
+        trained[key] = trained.get(key, 0.0) + max(0.0, time - began)
 
 
 def _to_come(search: Search, history: History) -> int:
@@ -192,20 +222,24 @@ def _paid(goal: GoalStatus, seconds: float, flops: float) -> float:
     return seconds
 
 
-def _seconds_per_token(plan: SweepPlan, trials: Sequence[Trial]) -> dict[int, float]:
+def _seconds_per_token(plan: SweepPlan, history: History, trained: Mapping[str, float]) -> dict[int, float]:
     """Seconds of one slot for a token, by params of the scale."""
     spent: dict[int, list[float]] = {}
-    for trial in trials:
+    for trial in history.trials.values():
         if trial.state is TrialState.COMPLETED and trial.result and trial.result.seconds > 0:
+            seconds = trial.result.seconds
+            if trial.attempt > 1:  # it does not know what earlier attempts trained after their last points
+                seconds = max(seconds, trained[trial.key])
             params = plan.search_of(trial.scale, trial.tokens).cell.scale.params
-            spent.setdefault(params, []).append(trial.result.seconds / trial.tokens)
+            spent.setdefault(params, []).append(seconds / trial.tokens)
     return {params: sum(seconds) / len(seconds) for params, seconds in spent.items()}
 
 
-def measured_rates(plan: SweepPlan, trials: Sequence[Trial]) -> dict[int, float]:
+def measured_rates(plan: SweepPlan, history: History) -> dict[int, float]:
     """FLOP per second of one slot, by params of the scale, from completed trials."""
-    tokens = {scale.params: scale.flops_per_token() for scale in plan.scales}
-    return {params: tokens[params] / seconds for params, seconds in _seconds_per_token(plan, trials).items()}
+    flops = {scale.params: scale.flops_per_token() for scale in plan.scales}
+    measured = _seconds_per_token(plan, history, _trained_s(history, now=0.0))  # what runs now is not completed
+    return {params: flops[params] / seconds for params, seconds in measured.items()}
 
 
 def _at(measured: Mapping[int, float], params: int) -> float:

@@ -37,6 +37,7 @@ class Cause(StrEnum):
     OUT_OF_HOST_MEMORY = "out of host memory"
     OUT_OF_DEVICE_MEMORY = "out of device memory"
     DISK_FULL = "disk full"
+    STORAGE_UNREACHABLE = "storage unreachable"  # what all nodes share does not answer, or is not mounted
     TIMED_OUT = "timed out"
     USER_ERROR = "user error"  # the user's own code or command failed
     BUG = "bug"  # ours

@@ -3,7 +3,7 @@
 The script gets the trial as JSON in $SCALESWEEP_TRIAL, appends a line {"tokens": ..., "loss": ...} for each
 evaluation to $SCALESWEEP_CURVE, keeps its checkpoints in the folder $SCALESWEEP_CHECKPOINTS and may read the
 number of this start in $SCALESWEEP_ATTEMPT. When asked to leave it gets SIGTERM. What it prints is kept for
-messages and never read for results.
+messages, without the secrets of its environment, and never read for results.
 """
 
 from __future__ import annotations

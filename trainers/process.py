@@ -14,8 +14,13 @@ from typing import Self
 
 from search_spaces.errors import InputError
 from trainers import guardian
+from trainers.masking import masking
+from trainers.output import Output
 
 OUTPUT_FILE, ERRORS_FILE = "stdout.txt", "stderr.txt"
+# Whoever has the cluster's token may run anything on all of its nodes. A program that starts a Ray of its own gets
+# a token of its own.
+_KEPT_BACK = frozenset({"RAY_AUTH_TOKEN", "RAY_AUTH_MODE"})
 _LAST_LINES, _LAST_BYTES = 20, 20_000
 
 
@@ -41,23 +46,26 @@ def last_lines(path: Path) -> str:
 class Process:
     """Runs a command in a folder; leaving the block kills what is left of its group.
 
-    Its output goes to stdout.txt and stderr.txt in the folder. If this process dies, the group is killed
-    within a second.
+    It gets this process' environment, but for Ray's token. Its output goes to stdout.txt and stderr.txt in the
+    folder, without the secrets of that environment. If this process dies, the group is killed within a second.
     """
 
     def __init__(self, command: Sequence[str], *, folder: Path, env: Mapping[str, str], grace_s: float) -> None:
         self._grace_s = grace_s
         guarded = [sys.executable, "-I", "-S", guardian.__file__, str(os.getpid()), *command]
-        with (folder / OUTPUT_FILE).open("wb") as output, (folder / ERRORS_FILE).open("wb") as errors:
-            self._process = subprocess.Popen(  # noqa: S603 - the user's own command, no shell
-                guarded,
-                cwd=folder,
-                env={**os.environ, **env},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
-                start_new_session=True,
-            )
+        copies = [(folder / name).open("wb", buffering=0) for name in (OUTPUT_FILE, ERRORS_FILE)]
+        inherited = {name: value for name, value in os.environ.items() if name not in _KEPT_BACK}
+        self._process = subprocess.Popen(  # noqa: S603 - the user's own command, no shell
+            guarded,
+            cwd=folder,
+            env={**inherited, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        mask, pipes = masking({**os.environ, **env}), (self._process.stdout, self._process.stderr)
+        self._outputs = [Output(pipe, copy, mask) for pipe, copy in zip(pipes, copies, strict=True) if pipe]
 
     def __enter__(self) -> Self:
         return self
@@ -67,6 +75,8 @@ class Process:
     ) -> None:
         self._signal(signal.SIGKILL)
         self._process.wait()
+        for output in self._outputs:
+            output.finish()
 
     def wait(self, timeout_s: float) -> int | None:
         """The exit code (128 + signal of a killed command), or None if it still runs after so long."""

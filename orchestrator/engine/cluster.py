@@ -7,7 +7,6 @@ import logging
 import os
 import secrets
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -18,7 +17,8 @@ import ray
 from ray.autoscaler.sdk import request_resources
 from ray.job_config import JobConfig
 
-from orchestrator.ports import Resources
+from orchestrator.engine.entrance import check_entrance
+from orchestrator.ports import PoolLostError, Resources
 from search_spaces.errors import InputError, ScalesweepError
 
 T = TypeVar("T")
@@ -26,13 +26,13 @@ T = TypeVar("T")
 LOCAL = "local"
 # Only small messages pass through the store; corpora and checkpoints are files. Bytes; Ray wants 75 MB.
 _OBJECT_STORE_BYTES = 100 * 10**6
-_REACH_S = 10.0
+_ENTER_S = 15.0  # a head takes milliseconds, a host that is not there 10 s, and another program's port for ever
 _DISCONNECT_S = 5.0  # Ray takes 1 s, and without a head for ever
 _GIB = 2**30
 KEPT = "everything recorded is kept: give the same command again when the cluster is back"
 
 
-class ClusterLostError(ScalesweepError):
+class ClusterLostError(PoolLostError):
     """The Ray cluster does not answer any more; what was recorded is kept."""
 
 
@@ -51,7 +51,7 @@ def connect(address: str, cpus: int | None = None, gpus: int | None = None) -> b
     """Start Ray on this machine (`local`, with so many CPUs and GPUs) or join the cluster at an address.
 
     False if this process was connected already: then nothing is done. Raises InputError where there is no
-    cluster at the address, ScalesweepError where Ray does not come up here.
+    cluster at the address or it refuses our token, ScalesweepError where Ray does not come up here.
     """
     if ray.is_initialized():
         return False
@@ -63,13 +63,18 @@ def connect(address: str, cpus: int | None = None, gpus: int | None = None) -> b
             _start_here(num_cpus=cpus, num_gpus=gpus, **common)
         return True
     try:
-        _reach(address)
+        in_time(lambda: check_entrance(address), _ENTER_S, "letting us in")
         with _own_signals():
             ray.init(address=address, **common)
+    except ClusterLostError as error:
+        raise InputError(
+            f"what listens at {address!r} does not answer as a Ray head does; give the address of the head's own port "
+            "(6379 unless `ray start --head --port` said another), not the dashboard's or the client's"
+        ) from error
     except (OSError, ValueError) as error:  # ConnectionError is an OSError
         raise InputError(
-            f"there is no Ray cluster at {address!r} ({error}); start one with `ray start --head`, give this process "
-            "the cluster's RAY_AUTH_TOKEN if it has one, or leave the address out to use this machine alone"
+            f"there is no Ray cluster at {address!r} ({error}); start one with `ray start --head`, "
+            "or leave the address out to use this machine alone"
         ) from error
     return True
 
@@ -136,13 +141,6 @@ def _start_here(**options: object) -> None:
             f"Ray did not come up on this machine ({error}); see that memory and processors are not all taken, "
             "then give the same command again"
         ) from error
-
-
-def _reach(address: str) -> None:
-    """Raises OSError or ValueError where nobody listens at host:port; Ray itself tries for minutes."""
-    if address != "auto":
-        host, _, port = address.rpartition(":")
-        socket.create_connection((host, int(port)), timeout=_REACH_S).close()
 
 
 def _authenticate() -> None:

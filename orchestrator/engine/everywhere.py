@@ -35,7 +35,7 @@ def on_every_node(call: Callable[[], T], address: str, timeout_s: float) -> Mapp
     """
     joined = connect(address)
     try:
-        view = _look()
+        view = in_time(_look, _ASK_S, "listing its nodes")
         nodes = sorted(view.nodes.keys() | view.draining)
         asked = in_time(lambda: {node: _ask(call, node) for node in nodes}, _ASK_S, "asking its nodes")
         refs = list(asked.values())

@@ -17,8 +17,9 @@ _SILENT_S = 60.0
 # others work: for so long at first and twice as long after each further one. Guesses: a trial itself has five tries.
 _DEATHS = 3
 _FIRST_S, _LONGEST_S = 60.0, 1800.0
-# What a node does to any trial, and a trial might do to any node.
+# What a node does to any trial, and a trial might do to any node; and what says nothing of the node.
 _OF_NODES = {Cause.WORKER_LOST, Cause.OUT_OF_HOST_MEMORY, Cause.DISK_FULL}
+_OF_STORAGE = {Cause.STORAGE_UNREACHABLE}
 
 
 class Shunned:
@@ -39,6 +40,8 @@ class Shunned:
 
     def ended(self, node: str, key: str, cause: Cause | None, now: float) -> None:
         """An attempt on the node ended so, None for one without a failure."""
+        if cause in _OF_STORAGE:
+            return
         if cause not in _OF_NODES:
             self._deaths.pop(node, None)
             self._ill.pop(node, None)

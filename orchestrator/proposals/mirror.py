@@ -15,11 +15,11 @@ from optuna.trial import FrozenTrial, create_trial
 
 from orchestrator.courier import Courier, StoreUnreachable
 from orchestrator.databases import check_database, connect_arguments, engine_of, parse
-from orchestrator.masking import masked
 from orchestrator.trial import Trial, TrialState
 from search_spaces.axis import Axis
 from search_spaces.errors import InputError
 from search_spaces.plan import Search, SweepPlan
+from trainers.masking import masked
 
 KEY = "studies.uri"
 TRIAL_KEY = "trial_key"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.storage.store import Store
-from search_spaces.errors import ScalesweepError
+from search_spaces.errors import ScalesweepError, StorageError
 
 CLAIM = "claim"
 _FENCE = re.compile(r"g(\d{6,})-a(\d{6,})")
@@ -55,12 +56,22 @@ def objects_of(store: Store, key: str) -> list[ObjectName]:
 
 def claim(store: Store, key: str, fence: Fence) -> None:
     """Own the trial: lower attempts stop at their next snapshot. Raises FencedError, StorageError."""
-    refuse_if_fenced(store, key, fence)
+    _refuse_if_lower(fence, key, objects_of(store, key))
     store.put(f"{trial_prefix(key)}{ObjectName(fence, CLAIM)}", b"")
 
 
 def refuse_if_fenced(store: Store, key: str, fence: Fence) -> None:
-    """Raises FencedError where a higher attempt was claimed, StorageError."""
-    highest = max((name.fence for name in objects_of(store, key)), default=fence)
+    """Raises FencedError where a higher attempt was claimed, StorageError where ours is not there any more.
+
+    A shared folder that is not mounted now looks like an empty one: nothing may be written there.
+    """
+    names = objects_of(store, key)
+    _refuse_if_lower(fence, key, names)
+    if ObjectName(fence, CLAIM) not in names:
+        raise StorageError(f"storage {store.address} has lost attempt {fence} of trial {key}: is it mounted?")
+
+
+def _refuse_if_lower(fence: Fence, key: str, names: Sequence[ObjectName]) -> None:
+    highest = max((name.fence for name in names), default=fence)
     if highest > fence:
         raise FencedError(f"attempt {highest} has taken trial {key} over from {fence}")

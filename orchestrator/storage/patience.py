@@ -1,10 +1,12 @@
-"""Tries again while the storage does not answer."""
+"""How long a storage that does not answer is waited for."""
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TypeVar
 
 from search_spaces.errors import StorageError
@@ -31,3 +33,17 @@ def persistently(action: Callable[[], T], patience_s: Callable[[], float]) -> T:
             logger.warning("%s; trying again for %.0f s", error, left_s)
             time.sleep(min(wait_s, left_s))
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+
+def in_background(action: Callable[[], T]) -> Future[T]:
+    """Begin it in a thread that keeps no process alive: a client may try for minutes before it gives up."""
+    answer: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(action())
+        except BaseException as error:  # noqa: BLE001 - raised where the answer is asked for
+            answer.set_exception(error)
+
+    threading.Thread(target=run, name="scalesweep-storage", daemon=True).start()
+    return answer

@@ -12,7 +12,7 @@ from pathlib import Path
 from orchestrator.storage.fence import CLAIM, Fence, ObjectName, objects_of, refuse_if_fenced, trial_prefix
 from orchestrator.storage.manifest import MANIFEST, FileEntry, Manifest
 from orchestrator.storage.store import CutShortError, Store
-from search_spaces.errors import ScalesweepError
+from search_spaces.errors import ScalesweepError, StorageError
 from trainers.spool import POINTS_FILE
 
 _KEPT = 2  # snapshots: the newest, and one to fall back on
@@ -70,9 +70,17 @@ class Pusher:
         if has_points:
             entries[POINTS_FILE] = self._entry(POINTS_FILE)
         self._write_manifest(entries)
-        refuse_if_fenced(self._store, self._key, self._fence)  # a higher attempt may be reading what would be removed
+        self._check_written()
         self._tidy(kept)
         return True
+
+    def _check_written(self) -> None:
+        """Raises FencedError, since a higher attempt may be reading what would be removed, and StorageError."""
+        try:
+            refuse_if_fenced(self._store, self._key, self._fence)
+        except StorageError:  # what was written may be elsewhere, where a shared folder is not mounted
+            self._pushed, self._listed = {}, set()
+            raise
 
     def _known(self, path: str, look: _Look) -> FileEntry | None:
         """The entry of a file that was pushed as it is now."""

@@ -28,13 +28,17 @@ class Reader:
     def new(self, *, whole: bool = False) -> tuple[Part, ...]:
         """What was appended since the last `advance`, or everything. The ledger comes first.
 
-        So the curves have all the points of the trials that the ledger says are over.
+        So the curves have all the points of the trials that the ledger says are over. Where only they have grown,
+        an empty part of the ledger tells how much of it there was.
         """
         if whole:
             self._offsets, self._sweep = {}, b""
         ledger = self._appended(LEDGER)
         curves = [self._appended(self._below(path)) for path in sorted(self.folder.glob("trials/*/curve.jsonl"))]
-        return tuple(part for part in (ledger, self._replaced(), *curves) if part is not None)
+        others = tuple(part for part in (self._replaced(), *curves) if part is not None)
+        if ledger is None and others and (offset := self._offsets.get(LEDGER)):
+            ledger = Part(path=LEDGER, offset=offset, data=b"")
+        return others if ledger is None else (ledger, *others)
 
     def advance(self, parts: tuple[Part, ...]) -> None:
         """The parts were kept."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orchestrator.storage.patience import persistently
 from orchestrator.storage.record import Reader
-from orchestrator.storage.requests import REQUESTS
+from orchestrator.storage.requests import PAUSE, asked, forget_pause
 from orchestrator.storage.segments import (
     CLAIM,
     DRIVER,
@@ -72,7 +72,7 @@ class Recorder:
         if self._thread.is_alive() or self._taken_over_by is not None:
             return
         try:
-            persistently(self._copy, lambda: self._pace.patience_s)
+            persistently(self._end, lambda: self._pace.patience_s)
         except StorageError as error:
             logger.warning("the run folder's last events are not in storage: %s", error)
 
@@ -91,7 +91,7 @@ class Recorder:
             )
 
     def requested(self, what: str) -> bool:
-        """Whether somebody asked for it in storage since the start."""
+        """Whether somebody asked for it in storage, and no earlier driver did it."""
         return what in self._requested
 
     def _begin(self) -> None:
@@ -99,8 +99,14 @@ class Recorder:
         names = self._store.names(DRIVER)
         generation = 1 + max(generations(names), default=0)
         self._claim(generation)
-        self._store.remove(self._store.names(REQUESTS))
         self._next = SegmentName(Chain(generation, 0), 0)
+        self._copy()
+        self._take_requests()
+
+    def _end(self) -> None:
+        """Copy what is left. A `pause` that was repeated while it was obeyed is not the next driver's."""
+        if PAUSE in self._requested:
+            forget_pause(self._store)
         self._copy()
 
     def _claim(self, generation: int) -> None:
@@ -135,9 +141,17 @@ class Recorder:
             return
         newest = max(generations(self._store.names(DRIVER)), default=0)
         if newest > self.generation:
-            self._taken_over_by = newest
-        self._requested = frozenset(name.removeprefix(REQUESTS) for name in self._store.names(REQUESTS))
+            self._taken_over_by = newest  # and what people ask is for that one to see
+            return
+        self._take_requests()
         self._looked_at = time.monotonic()
+
+    def _take_requests(self) -> None:
+        """See what people ask. What was seen once is asked for, whatever becomes of the storage."""
+        found = asked(self._store)
+        self._requested |= found
+        if PAUSE in found:
+            forget_pause(self._store)
 
     def _copy(self) -> None:
         """Write what is new as the chain's next segment, or everything as a new chain's first."""

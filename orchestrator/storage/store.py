@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -49,6 +50,9 @@ class Store(Protocol):
 
     def names(self, prefix: str) -> list[str]:
         """The objects below a prefix that ends in a slash, sorted."""
+
+    def written_at(self, name: str) -> float:
+        """When an object was written, by the storage's clock, in seconds since 1970. Raises FileNotFoundError."""
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove objects; no error for those that are gone."""
@@ -96,6 +100,11 @@ class FolderStore:
                 if not file.startswith(_PART)
             )
             return sorted(found)
+
+    def written_at(self, name: str) -> float:
+        """When an object was written."""
+        with _faults(self.address, name):
+            return (self._root / name).stat().st_mtime
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove objects, and folders that get empty."""
@@ -172,6 +181,12 @@ class RemoteStore:
                 return sorted(path[skip:] for path in self._files.find(self._path(prefix).rstrip("/")))
             except FileNotFoundError:
                 return []
+
+    def written_at(self, name: str) -> float:
+        """When an object was written."""
+        with _faults(self.address, name):
+            time: datetime = self._files.modified(self._path(name))
+            return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove objects."""

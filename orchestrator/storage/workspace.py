@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.ports import Assignment, StorageRef
-from orchestrator.storage.fence import Fence, FencedError, claim
+from orchestrator.storage.fence import Fence, FencedError, claim, refuse_if_fenced
 from orchestrator.storage.patience import persistently
 from orchestrator.storage.pull import pull
 from orchestrator.storage.push import Pusher, UnsettledError
 from orchestrator.storage.scratch import scratch
+from orchestrator.storage.segments import DRIVER, claims_of
 from orchestrator.storage.store import Store, open_store
 from search_spaces.errors import InputError, StorageError, TrialError
 from trainers.api import Cause, TrialFailed
@@ -34,7 +35,7 @@ class Pace:
     """How often a snapshot is made, and how long an attempt's start and end wait for storage. Seconds; guesses."""
 
     every_s: float = 5.0
-    patience_s: float = 600.0
+    patience_s: float = 120.0  # then the sweep hears of it, and tries again by itself
     leaving_patience_s: float = 10.0  # of an attempt that was asked to leave: its node may be about to go
 
 
@@ -54,8 +55,8 @@ def attempt_workspace(
     """The attempt's workspace, with what earlier attempts left in it.
 
     With storage: what stands in it when the block ends is in storage before this returns, of a trial that
-    has ended only its points. Raises TrialFailed: the disk is full, the storage does not answer, or a higher
-    attempt has the trial.
+    has ended only its points, and those only if the storage answers. Raises TrialFailed: the disk is full, the
+    storage does not answer, or a higher attempt has the trial.
     """
     if assignment.storage is None:
         yield Workspace(folder=assignment.workspace, start=assignment.attempt, should_stop=asked_to_leave)
@@ -74,8 +75,13 @@ def _failures() -> Iterator[None]:
     except InputError as error:
         raise TrialFailed(Cause.USER_ERROR, str(error)) from error
     except (StorageError, OSError) as error:
-        cause = Cause.DISK_FULL if disk_is_full(error) else Cause.TIMED_OUT
-        raise TrialFailed(cause, f"{error}; the trial goes on from its last snapshot") from error
+        raise TrialFailed(_cause(error), f"{error}; the trial goes on from its last snapshot") from error
+
+
+def _cause(error: StorageError | OSError) -> Cause:
+    if disk_is_full(error):
+        return Cause.DISK_FULL
+    return Cause.STORAGE_UNREACHABLE if isinstance(error, StorageError) else Cause.WORKER_LOST  # by its node's disk
 
 
 @contextmanager
@@ -83,11 +89,7 @@ def _stored(
     assignment: Assignment, storage: StorageRef, asked_to_leave: Callable[[], bool], pace: Pace
 ) -> Iterator[Workspace]:
     key, fence = assignment.spec.key, Fence(storage.generation, assignment.attempt)
-    store = open_store(storage.url)
-
-    def patience_s() -> float:
-        return pace.leaving_patience_s if asked_to_leave() else pace.patience_s
-
+    store, patience_s = open_store(storage.url), _patience(assignment, asked_to_leave, pace)
     with scratch(storage.sweep_id, f"{key}-{fence}") as folder:
         pusher = persistently(lambda: _begin(store, key, fence, folder), patience_s)
         pushing = _PushThread(pusher, key, pace.every_s)
@@ -97,20 +99,55 @@ def _stored(
             _leave(pushing, pusher, ended, patience_s)
             raise
         finally:
-            pushing.end(patience_s())
-        persistently(lambda: pusher.push(POINTS_FILE.__eq__, kept=1), patience_s)
+            pushing.stop()
+        _leave_points(pushing, pusher, patience_s)
+
+
+def _patience(assignment: Assignment, asked_to_leave: Callable[[], bool], pace: Pace) -> Callable[[], float]:
+    """How long storage is waited for, in seconds: so that no attempt's own time-out passes meanwhile."""
+    began, timeout_s = time.monotonic(), assignment.resources.timeout_s
+
+    def patience_s() -> float:
+        longest_s = pace.leaving_patience_s if asked_to_leave() else pace.patience_s
+        if timeout_s is None:
+            return longest_s
+        return max(0.0, min(longest_s, (began + timeout_s - time.monotonic()) / 2))
+
+    return patience_s
 
 
 def _begin(store: Store, key: str, fence: Fence, folder: Path) -> Pusher:
-    """Claim first: an older attempt that still runs then removes nothing that is read here."""
+    """Claim first: an older attempt that still runs then removes nothing that is read here.
+
+    What is pulled counts only if the storage was there before, and still is after: see refuse_if_fenced.
+    """
+    _refuse_if_absent(store, fence.generation)
     claim(store, key, fence)
-    return Pusher(store, key, fence, folder, pull(store, key, fence, folder))
+    pulled = pull(store, key, fence, folder)
+    refuse_if_fenced(store, key, fence)
+    return Pusher(store, key, fence, folder, pulled)
+
+
+def _refuse_if_absent(store: Store, generation: int) -> None:
+    """Raises StorageError where the driver that started this attempt has left no claim."""
+    claims = claims_of(store.names(DRIVER))
+    if max((claimed for _, claimed in claims), default=0) < generation:
+        raise StorageError(f"storage {store.address} has nothing of this sweep's driver: is it mounted?")
+
+
+def _leave_points(pushing: _PushThread, pusher: Pusher, patience_s: Callable[[], float]) -> None:
+    """Push the points of a trial that has ended. The driver has them: without storage it has ended, too."""
+    try:
+        pushing.end(patience_s())
+        persistently(lambda: pusher.push(POINTS_FILE.__eq__, kept=1), patience_s)
+    except (StorageError, OSError) as error:
+        logger.warning("a trial has ended, and storage keeps its last snapshot instead of its points: %s", error)
 
 
 def _leave(pushing: _PushThread, pusher: Pusher, ended: TrialError, patience_s: Callable[[], float]) -> None:
     """Push what an attempt leaves that did not complete. A failure of its own stays what it is."""
-    pushing.end(patience_s())
     try:
+        pushing.end(patience_s())
         persistently(lambda: _push_settled(pusher), patience_s)
     except (StorageError, OSError) as error:
         if not isinstance(ended, TrialFailed):
@@ -143,9 +180,13 @@ class _PushThread:
         self._thread = threading.Thread(target=self._run, name="scalesweep-snapshots", daemon=True)
         self._thread.start()
 
+    def stop(self) -> None:
+        """Begin no further push."""
+        self._over.set()
+
     def end(self, timeout_s: float) -> None:
         """Return when no push is under way. Raises StorageError where one does not end."""
-        self._over.set()
+        self.stop()
         self._thread.join(timeout_s)
         if self._thread.is_alive():
             raise StorageError(f"a snapshot of trial {self._key} was not written within {timeout_s:g} s")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from orchestrator.courier import StoreUnreachable
 from orchestrator.databases import PATIENCE_S, check_database
-from orchestrator.masking import masked
 from orchestrator.tracking.store import before_import
 from search_spaces.errors import InputError
+from trainers.masking import masked
 
 _KEY = "tracking.uri"
 _SEARCH = "/api/2.0/mlflow/experiments/search"

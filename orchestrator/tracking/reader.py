@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.laws.records import CANONICAL_COLUMNS, RunRecord
-from orchestrator.masking import masked
 from orchestrator.tracking.runs import TRIAL_TAG
 from orchestrator.tracking.store import before_import, connect, existing_store
 from search_spaces.errors import InputError, MissingColumnError
+from trainers.masking import masked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -11,8 +11,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.masking import masked
 from search_spaces.errors import InputError
+from trainers.masking import masked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from orchestrator.masking import masked
 from orchestrator.tracking.store import connect, database, is_server, store_uri
 from search_spaces.errors import InputError
+from trainers.masking import masked
 
 HOST = "127.0.0.1"
 FIRST_PORT = 5000  # MLflow's own default

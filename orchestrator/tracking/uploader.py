@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.courier import Courier
-from orchestrator.masking import masked
 from orchestrator.tracking.access import excuse
 from orchestrator.tracking.parcels import PARENT, RunParcel, Summary
 from orchestrator.tracking.runs import MetricPoint, curve_metrics, milliseconds
@@ -16,6 +15,7 @@ from orchestrator.tracking.store import artifact_location, connect, is_server, s
 from orchestrator.trial import Trial
 from search_spaces.plan import Search, SweepPlan
 from trainers.api import CurvePoint
+from trainers.masking import masked
 
 
 class MlflowTracker:

@@ -1,11 +1,11 @@
 """A day of a sweep's traffic in minutes: does the driver's memory grow, or the number of its open files?
 
-    .venv/bin/python tests/benchmarks/day_of_traffic.py            # a quarter of an hour
+    .venv/bin/python tests/benchmarks/day_of_traffic.py            # about five minutes
     .venv/bin/python tests/benchmarks/day_of_traffic.py --trials 50 --points 200 --samples 8
 
 The trials stay the same, so that nothing needs to be remembered; points of their curves come again and
-again, go to the curve files and through the tracker into a real local store, and the status is computed as
-often as a driver and a `status --watch` would. The clock is simulated. Exit code 1 where anything grows.
+again, go to the curve files, through the tracker into a real local store and to a storage, and the status is
+computed as often as a driver and a `status --watch` would. The clock is simulated. Exit code 1 where anything grows.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from orchestrator.curves import write_points
 from orchestrator.ledger import History, Proposed, Started
 from orchestrator.status import as_json, sweep_status
 from orchestrator.steering import Steering
+from orchestrator.storage.recorder import Pace, Recorder
+from orchestrator.storage.store import open_store
 from orchestrator.tracking.uploader import MlflowTracker
 from orchestrator.trial import Reason, trial_key
 from search_spaces.plan import SweepPlan
@@ -36,6 +38,7 @@ TOLERANCE_MIB = 4.0
 _WARM_UP = 0.4  # of the samples
 _PATIENCE_S = 300.0
 _BATCH = 2  # points that arrive together
+_PACE = Pace(copy_every_s=0.1, look_every_s=0.2)  # of the copy in storage
 _BATCH_S = 120.0  # from one to the next, simulated seconds
 
 
@@ -86,19 +89,20 @@ def traffic(folder: Path, *, trials: int, points: int, samples: int) -> Iterator
     steering = Steering(plan=plan, goal=sweep.goal())
     tracker = MlflowTracker(uri=None, folder=folder, plan=plan, sweep_id="traffic")
     rounds = points // _BATCH
-    for number in range(rounds):
-        now = 1e9 + _BATCH_S * number
-        for trial in history.trials.values():
-            batch = _batch(number, now)
-            write_points(folder, trial.key, trial.attempt, batch)
-            if number % 10 == 0:
-                moved = replace(trial, attempt=trial.attempt + number)
-                tracker.trial_changed(moved, plan.search_of(trial.scale, trial.tokens))
-            tracker.points(trial.key, batch)
-        as_json(sweep_status(plan, history, now=now, steering=steering))
-        if (number + 1) % max(1, rounds // samples) == 0:
-            _settle(lambda: tracker.pending == 0)
-            yield sample((number + 1) * _BATCH * trials)
+    with Recorder(open_store(str(folder / "storage")), folder, _PACE):
+        for number in range(rounds):
+            now = 1e9 + _BATCH_S * number
+            for trial in history.trials.values():
+                batch = _batch(number, now)
+                write_points(folder, trial.key, trial.attempt, batch)
+                if number % 10 == 0:
+                    moved = replace(trial, attempt=trial.attempt + number)
+                    tracker.trial_changed(moved, plan.search_of(trial.scale, trial.tokens))
+                tracker.points(trial.key, batch)
+            as_json(sweep_status(plan, history, now=now, steering=steering))
+            if (number + 1) % max(1, rounds // samples) == 0:
+                _settle(lambda: tracker.pending == 0)
+                yield sample((number + 1) * _BATCH * trials)
     if not tracker.close(_PATIENCE_S):
         raise TimeoutError(f"{tracker.pending} calls were not delivered")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import tiny
@@ -24,6 +25,17 @@ def train(spec, session):
     known = {name: value for name, value in os.environ.items() if "planted" in value}
     logging.getLogger("telltale").warning("starting with %s", known)
     raise RuntimeError(f"no route to postgresql://me:{os.environ['PGPASSWORD']}@host and {known}")
+"""
+
+
+# A training script that shows its environment twice, as careless ones do for debugging.
+CARELESS = """
+import json, os, sys
+print(os.environ, flush=True)
+print(json.dumps(dict(os.environ)), file=sys.stderr)
+with open(os.environ["SCALESWEEP_CURVE"], "a") as curve:
+    for tokens in json.load(open(os.environ["SCALESWEEP_TRIAL"]))["eval_tokens"]:
+        print(json.dumps({"tokens": tokens, "loss": 3.0}), file=curve, flush=True)
 """
 
 
@@ -54,13 +66,35 @@ def test_planted_secrets_turn_up_nowhere(tmp_path: Path, run_folder_with_store: 
     shown += [scalesweep_with_secrets(*verb, cwd=tmp_path) for verb in (("status", "run", "--json"), ("status", "run"))]
     printed = "".join(each.stdout + each.stderr for each in shown)
     assert "starting with" in printed
-    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
-    assert {"ledger.jsonl", "sweep.yaml", "mlflow.db", "studies.db"} <= {path.name for path in files}
+    assert not any(secret in printed for secret in SECRETS.values())
+    check_files(tmp_path / "run", {"ledger.jsonl", "sweep.yaml", "mlflow.db", "studies.db"})
+    assert b"***" in (tmp_path / "run" / "ledger.jsonl").read_bytes()
+
+
+def check_files(folder: Path, expected: set[str]) -> None:
+    """That the folder holds such files and no secret."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert expected <= {path.name for path in files}
     for name, secret in SECRETS.items():
-        assert secret not in printed, name
         holding = [path.name for path in files if secret.encode() in path.read_bytes()]
         assert not holding, (name, holding)
-    assert b"***" in (tmp_path / "run" / "ledger.jsonl").read_bytes()
+
+
+def test_what_a_command_prints_is_kept_without_secrets(tmp_path: Path, run_folder_with_store: Path) -> None:
+    assert run_folder_with_store == tmp_path
+    (tmp_path / "run").mkdir()
+    (tmp_path / "mlflow.db").rename(tmp_path / "run" / "mlflow.db")
+    (tmp_path / "careless.py").write_text(CARELESS)
+    trainer = {"command": f"{sys.executable} careless.py"}
+    write_sweep(tmp_path, tiny.content(scales=1, trials=2, replicates=1, trainer=trainer))
+    shown = scalesweep_with_secrets("run", "sweep.yaml", "--dir", "run", cwd=tmp_path)
+    assert shown.returncode == 0, shown
+    check_files(tmp_path / "run", {"ledger.jsonl", "stdout.txt", "stderr.txt"})
+    for output in (tmp_path / "run").rglob("std*.txt"):
+        printed = output.read_text()
+        assert "AWS_SECRET_ACCESS_KEY" in printed
+        assert "RAY_AUTH_TOKEN" not in printed
+        assert "***" in printed
 
 
 def test_the_plants_would_be_found(tmp_path: Path) -> None:

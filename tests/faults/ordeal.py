@@ -6,6 +6,7 @@ import json
 import random
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,6 +35,9 @@ from orchestrator.trial import TrialState
 # Without the driver's patience: a sweep that has not ended by then never will. Seconds.
 _END_S = 600.0
 _OVER = [state.value for state in TrialState if state.ended]
+# A fault costs a trial at most what it trained since its last snapshot, which comes every 5 s, and what it takes to
+# write one. Seconds.
+SNAPSHOT_S, _WRITTEN_S = 5.0, 3.0
 # Moments of faults are drawn from this part of an undisturbed sweep, so that it is not over before the last one.
 _PART = 0.6
 
@@ -66,6 +70,7 @@ class Ordeal:
     chance: random.Random
     faults: int  # that are meant for it
     changes: Mapping[str, Any] = field(default_factory=dict)  # of the sweep file
+    snapshots: int = 1  # that a fault may cost a trial
     case: Case = field(init=False)
     run_dir: Path = field(init=False)  # as the driver knows it
     folder: Path = field(init=False)  # the same, as this process sees it
@@ -98,14 +103,14 @@ class Ordeal:
             yield
 
     def comes(self, driver: Driver) -> bool:
-        """Wait for a random moment that leaves room for all faults in a sweep; False where the driver ended before."""
+        """Wait for a random moment that leaves room for all faults in a sweep; False where nothing trains any more."""
         latest = _PART * length_s(self.stage.undisturbed) / (self.faults + 1)
         wake = time.monotonic() + self.chance.uniform(0.2, latest)
         while time.monotonic() < wake:
             if driver.process.poll() is not None:
                 return False
             time.sleep(0.02)
-        return True
+        return ended(self.folder) < self._planned
 
     def hit(self, what: str, act: Callable[[], object]) -> Hit:
         """Do it, and remember when, and to whom."""
@@ -181,10 +186,26 @@ class Ordeal:
         times = [time for hit in self.hits if (time := recovery_s(self.folder, hit.time, hit.keys)) is not None]
         failed = [event for event in self.history.of(Ended) if event.cause is not None]
         yield self._finding("faults", f"{len(self.hits)}, {len(failed)} attempts ended by them")
-        yield self._finding("trained again", f"{lost:,} of {whole:,} tokens, {lost / whole:.1%}")
+        beyond = self._restarted()
+        yield self._finding(
+            "trained again, by no more than since the last snapshot",
+            f"{lost:,} of {whole:,} tokens, {lost / whole:.1%}" + "".join(f"; too much: {key}" for key in beyond[:3]),
+            holds=not beyond,
+        )
         if times:
             middle, most = statistics.median(times), max(times)
             yield self._finding("trials started again", f"after {middle:.1f} s in the middle, {most:.1f} s at most")
+
+    def _restarted(self) -> list[str]:
+        """Trials that were trained again by more than their faults explain: their snapshots were not used."""
+        beyond_s = self.snapshots * SNAPSHOT_S + _WRITTEN_S
+        hits = Counter(key for hit in self.hits for key in hit.keys)
+        results = {key: trial.result for key, trial in self.history.trials.items() if trial.result is not None}
+        return [
+            key
+            for key, result in results.items()
+            if result.repeated_tokens > hits[key] * beyond_s * result.tokens / result.seconds
+        ]
 
     def _holds(self, what: str, faults: Sequence[str]) -> Finding:
         return self._finding(what, "; ".join(faults[:3]) or "yes", holds=not faults)

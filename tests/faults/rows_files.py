@@ -107,7 +107,15 @@ def damaged(stage: Stage, times: int, chance: Random) -> Iterator[Finding]:
     here = list(islice(cycle(ON_ONE_MACHINE), times - len(there)))
     for name, kinds, changes in (("damage", there, {}), ("damage-local", here, _ALONE)):
         if kinds:
-            ordeal = Ordeal(stage=stage, name=name, sampler="random", chance=chance, faults=len(kinds), changes=changes)
+            ordeal = Ordeal(
+                stage=stage,
+                name=name,
+                sampler="random",
+                chance=chance,
+                faults=len(kinds),
+                changes=changes,
+                snapshots=2,  # the newest may be the one that is spoilt
+            )
             for kind in kinds:
                 yield from _suffer(ordeal, kind)
             ordeal.finish()

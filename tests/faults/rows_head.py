@@ -42,7 +42,7 @@ def heads_killed(stage: Stage, times: int, chance: Random) -> Iterator[Finding]:
         yield from ordeal.findings()
     ends = ", ".join(f"{code} ({count} times)" for code, count in codes.items())
     yield Finding(what="exit code of a driver that lost its cluster", found=ends, holds=set(codes) <= {0, _SAID_SO})
-    yield Finding(what="it said so in our words", found=f"{said} of {codes.total()}", holds=said == codes.total())
+    yield Finding(what="it said so in our words", found=f"{said} of {codes[_SAID_SO]}", holds=said >= codes[_SAID_SO])
 
 
 def disks_lost(stage: Stage, times: int, chance: Random) -> Iterator[Finding]:

@@ -28,9 +28,10 @@ _LEAVE_S = 30.0
 _SIZES = ("--memory=2000000000", "--object-store-memory=80000000")
 _STARTED = "Ray runtime started."  # what `ray start` says when a node is up
 UP_S = 90.0
-# Trials a scale, and their length: 40 to 70 s on two workers, as busy as the machine is.
-TRIALS = 7
-TOKENS_PER_PARAM = 6.0
+# Trials a scale, and their length: 4 to 16 s each, so that faults hit trials that have snapshots, and 45 s in all on
+# two workers, more with faults.
+TRIALS = 5
+TOKENS_PER_PARAM = 20.0
 
 
 @dataclass(kw_only=True)

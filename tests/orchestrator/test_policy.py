@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from orchestrator.policy import RETRIES, try_again, wait_s
+from orchestrator.storage.workspace import Pace
 from trainers.api import Cause
 
 
@@ -45,3 +46,10 @@ def test_waits_double_up_to_a_minute(make_trial, cause: Cause) -> None:
 def test_a_full_disk_is_waited_for_longer_than_a_coffee() -> None:
     retry = RETRIES[Cause.DISK_FULL]
     assert 20 * 60 < sum(retry.wait_s(failures) for failures in range(1, retry.tries + 1)) < 40 * 60
+
+
+def test_a_storage_that_is_away_is_waited_for_through_a_night_shifts_repair() -> None:
+    retry = RETRIES[Cause.STORAGE_UNREACHABLE]
+    by_attempts = (retry.tries + 1) * Pace().patience_s
+    between = sum(retry.wait_s(failures) for failures in range(1, retry.tries + 1))
+    assert 2 * 3600 < by_attempts + between < 4 * 3600

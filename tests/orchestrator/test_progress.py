@@ -10,9 +10,10 @@ import tiny
 
 from orchestrator.goal import Goal
 from orchestrator.ledger import Closed, Ended, History, Opened, Proposed, Started
-from orchestrator.progress import Lines, LiveTable, Quiet, as_text, display, duration, goal_lines, headline
+from orchestrator.progress import Lines, LiveTable, Quiet, as_text, copy_line, display, duration, goal_lines, headline
 from orchestrator.status import SweepStatus, sweep_status
 from orchestrator.steering import Steering
+from orchestrator.storage.copied import Copied
 from orchestrator.trial import Reason, TrialState
 from search_spaces.space import HyperParameters
 from trainers.api import Cause, TrialResult
@@ -146,3 +147,16 @@ def test_searches_that_are_over_and_the_goal_are_said() -> None:
 def test_without_a_goal_nothing_is_said_of_one() -> None:
     assert goal_lines(status(ended=3).goal) == []
     assert "over:" not in as_text(status(ended=1))
+
+
+def test_how_far_the_copy_in_storage_is_behind_is_one_line() -> None:
+    behind = Copied(storage="s3://b/mine", written_at=97.0, events=1412, events_here=1415)
+    assert copy_line(behind, 100.0) == "storage: s3://b/mine has 1,412 of 1,415 events, copied 3 s ago"
+    assert copy_line(replace(behind, events=1415), 100.0) == "storage: s3://b/mine has all 1,415 events, copied 3 s ago"
+    alone = Copied(storage="s3://b/mine", written_at=97.0)
+    assert copy_line(alone, 169.0) == "storage: s3://b/mine, as of 1 min 12 s ago"
+    assert copy_line(alone, 90.0) == "storage: s3://b/mine, as of 0 s ago"  # its clock is ahead of ours
+    silent = Copied(storage="s3://b/mine", problem="did not answer within 5 s")
+    assert copy_line(silent, 100.0) == "storage: s3://b/mine did not answer within 5 s"
+    other = Copied(storage="s3://b/mine", problem="has another record", written_at=97.0)
+    assert copy_line(other, 100.0) == "storage: s3://b/mine has another record (copied 3 s ago)"

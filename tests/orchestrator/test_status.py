@@ -10,7 +10,7 @@ import tiny
 
 from orchestrator.goal import Goal
 from orchestrator.ledger import Closed, Ended, Event, History, Opened, Proposed, Settled, Started
-from orchestrator.status import SweepStatus, as_json, sweep_status
+from orchestrator.status import SweepStatus, as_json, measured_rates, sweep_status
 from orchestrator.steering import Steering
 from orchestrator.trial import Reason, TrialState
 from search_spaces.space import HyperParameters
@@ -128,6 +128,60 @@ def test_time_left_is_what_is_left_of_each_scale_at_its_own_speed() -> None:
     # What runs has a part behind it.
     running = (proposed("e"), Started(time=996.0, key="e", attempt=1))
     assert status(*events, *running).seconds_left == pytest.approx((left - 4) / 2)
+
+
+HOURS_S = 36_000.0
+
+
+def paused_overnight(*before: Event) -> Sequence[Event]:
+    """A driver measures one trial of each scale, 10 s each, and does `before` from 90 to 100; then ten hours pass."""
+    events: list[Event] = [opened(0.0)]
+    for search, key in enumerate("abcd"):
+        events += [proposed(key, search), Started(time=0.0, key=key, attempt=1), completed(10.0, key, 3.0)]
+    return (*events, proposed("e"), Started(time=90.0, key="e", attempt=1), *before, opened(100.0 + HOURS_S))
+
+
+PAUSED = Ended(time=94.0, key="e", attempt=1, state=TrialState.WAITING)
+LOST = Ended(
+    time=101.0 + HOURS_S, key="e", attempt=1, state=TrialState.WAITING, cause=Cause.DRIVER_LOST, message="gone"
+)
+AGAIN = Started(time=102.0 + HOURS_S, key="e", attempt=2)
+
+
+def test_nothing_is_trained_between_two_drivers() -> None:
+    """Trial e has run for 4 s under the first driver and for 3 s under the second."""
+    whole = 10.0 * (PLAN.trials - 4)
+    shown = status(*paused_overnight(PAUSED), AGAIN, now=105.0 + HOURS_S)
+    assert shown.seconds_left == pytest.approx((whole - 4 - 3) / 2)
+    waiting = status(*paused_overnight(PAUSED), now=101.0 + HOURS_S)
+    assert waiting.seconds_left == pytest.approx((whole - 4) / 2)
+
+
+def test_a_driver_that_was_killed_trained_until_its_last_event() -> None:
+    """That is another trial's start at 96: e has run for 6 s, and f not at all."""
+    f = (proposed("f"), Started(time=96.0, key="f", attempt=1))
+    whole = 10.0 * (PLAN.trials - 4)
+    shown = status(*paused_overnight(*f), now=101.0 + HOURS_S)
+    assert shown.seconds_left == pytest.approx((whole - 6) / 2)
+    again = status(*paused_overnight(*f), LOST, AGAIN, now=105.0 + HOURS_S)
+    assert again.seconds_left == pytest.approx((whole - 6 - 3) / 2)
+
+
+def test_a_trial_that_takes_longer_than_usual_shortens_no_other() -> None:
+    slow = (*paused_overnight(PAUSED), AGAIN)
+    assert status(*slow, now=500.0 + HOURS_S).seconds_left == pytest.approx(10.0 * (PLAN.trials - 5) / 2)
+
+
+def test_the_speed_counts_what_earlier_attempts_trained() -> None:
+    """Trial e's last attempt took 3 s and knows of none before, but the first one had run for 4."""
+    after = completed(105.0 + HOURS_S, "e", 3.0, attempt=2, seconds=3.0)
+    history = History()
+    for event in (*paused_overnight(PAUSED), AGAIN, after):
+        history.apply(event)
+    cell = PLAN.searches[0].cell
+    seconds = (10.0 + 7.0) / 2
+    rate = measured_rates(PLAN, history)[cell.scale.params]
+    assert rate == pytest.approx(cell.tokens * cell.scale.flops_per_token() / seconds)
 
 
 def test_a_scale_that_was_not_measured_is_taken_to_be_slower_than_a_smaller_one() -> None:

@@ -15,9 +15,12 @@ from rig import Rig, centre, one_search
 
 from orchestrator.curves import read_curve
 from orchestrator.forecasts import Forecast
-from orchestrator.ledger import Closed, Ended, Started
+from orchestrator.ledger import Closed, Ended, Started, read
 from orchestrator.ports import Assignment, AttemptEnded, Outcome, PointsArrived, PoolEvent, Resources
+from orchestrator.status import sweep_status
+from orchestrator.steering import Steering
 from orchestrator.sweep import Ending, Requests
+from orchestrator.tracking.runs import run_tags
 from orchestrator.trial import Proposal, Reason, Trial, TrialState, best_trial
 from search_spaces.plan import Search
 from search_spaces.space import HyperParameters
@@ -140,6 +143,24 @@ def test_a_lost_attempt_is_started_again_with_a_higher_number(tmp_path: Path) ->
         assert trial.failures == {Cause.PREEMPTED: 3}
         assert [a.attempt for a in rig.pool.submitted if a.spec.key == trial.key] == [1, 2, 3, 4]
     assert [event.attempt for event in rig.of(Started) if event.key == rig.trials[0].key] == [1, 2, 3, 4]
+
+
+def test_a_storage_that_does_not_answer_ends_attempts_and_no_trial(tmp_path: Path) -> None:
+    away = failed(Cause.STORAGE_UNREACHABLE, "storage s3://bucket/mine does not answer")
+    pool = FakePool(slots=1, ending=away)
+    all_ended = Requests(pause=lambda: len(pool.submitted) == 3 and not pool.running)
+    rig = one_search(tmp_path, pool=pool, requests=all_ended)
+    assert rig.run() is Ending.PAUSED
+    assert {(trial.state, trial.cause) for trial in rig.trials} == {(TrialState.WAITING, Cause.STORAGE_UNREACHABLE)}
+    assert {run_tags(trial, rig.plan.searches[0])["cause"] for trial in rig.tracker.shown.values()} == {
+        "storage unreachable"
+    }
+    status = sweep_status(rig.plan, read(tmp_path), now=0.0, steering=Steering(plan=rig.plan, goal=rig.goal))
+    assert status.causes == {"storage unreachable": 3}
+    rig = one_search(tmp_path)
+    assert rig.run() is Ending.DONE
+    assert {(t.state, t.attempt, t.cause) for t in rig.trials} == {(TrialState.COMPLETED, 2, None)}
+    assert all(trial.failures == {Cause.STORAGE_UNREACHABLE: 1} for trial in rig.trials)
 
 
 def test_a_trial_that_fails_too_often_is_given_up_and_the_sweep_goes_on(tmp_path: Path) -> None:

@@ -238,3 +238,71 @@ def test_the_version_follows_the_script_unless_declared(script):
     (script / "train.py").write_text(SCRIPT + "# changed\n")
     assert trainer("well").version != first
     assert trainer("well", version="7").version == declared
+
+
+SECRETS = {
+    "MLFLOW_TRACKING_PASSWORD": "planted/mlflow@password",
+    "RAY_AUTH_TOKEN": "planted0ray0token0planted0ray0token0",
+    "AWS_SECRET_ACCESS_KEY": "planted\"aws\\secret's",
+    "DEPLOY_KEY": "-----BEGIN PLANTED KEY-----\nplanted0first0line\nplanted0second0line\n",
+    "STORE": "postgresql://me:planted-in-an-address@host/db",
+}
+TELLTALE = """
+import json, os, sys
+known = {name: value for name, value in os.environ.items() if "planted" in value}
+print(os.environ)
+print(json.dumps(known), file=sys.stderr)
+print("x" * 15_000, *known.values(), "y" * 20_000, sep="", end="")
+print(*known.values(), sep="\\r", file=sys.stderr)
+sys.stdout.buffer.write(b" \\xff and no end")
+open("seen", "w").write(" ".join(known))
+"""
+
+
+@pytest.fixture
+def _planted(monkeypatch):
+    for name, secret in SECRETS.items():
+        monkeypatch.setenv(name, secret)
+
+
+@pytest.mark.usefixtures("_planted")
+def test_what_a_command_prints_holds_no_secret_of_its_environment(tmp_path):
+    with Process([sys.executable, "-c", TELLTALE], folder=tmp_path, env={}, grace_s=1) as process:
+        assert process.wait(20) == 0
+    # A program may need all of them but Ray's, which is the cluster's alone.
+    assert set((tmp_path / "seen").read_text().split()) == SECRETS.keys() - {"RAY_AUTH_TOKEN"}
+    printed = (tmp_path / "stdout.txt").read_bytes(), (tmp_path / "stderr.txt").read_bytes()
+    for output in printed:
+        assert b"planted" not in output.lower().replace(b"begin planted", b""), output
+        assert b"***" in output
+    assert b"x" * 15_000 + b"***" in printed[0]
+    assert printed[0].endswith(b"y" * 20_000 + b" \xff and no end")
+    assert b"'STORE': 'postgresql://me:***@host/db'" in printed[0]
+
+
+def test_lines_are_there_while_the_command_runs(tmp_path):
+    code = "import time; print('so far', flush=True); print('1 %', '2 %', sep=chr(13), end=chr(13), flush=True)"
+    with Process([sys.executable, "-c", code + "; time.sleep(60)"], folder=tmp_path, env={}, grace_s=1) as process:
+        deadline = time.monotonic() + 20
+        while (tmp_path / "stdout.txt").read_bytes() != b"so far\n1 %\r":
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert process.wait(0) is None
+    assert (tmp_path / "stdout.txt").read_bytes() == b"so far\n1 %\r2 %\r"
+
+
+def test_a_full_disk_does_not_hold_the_command_up(tmp_path):
+    (tmp_path / "stdout.txt").symlink_to("/dev/full")
+    code = "for _ in range(20_000): print('far more than a pipe holds')"
+    with Process([sys.executable, "-c", code], folder=tmp_path, env={}, grace_s=1) as process:
+        assert process.wait(20) == 0
+
+
+def test_a_process_that_left_the_group_is_not_waited_for_for_ever(tmp_path):
+    code = "import os, time; os.fork() or (os.setsid(), open('pid', 'w').write(str(os.getpid())), time.sleep(60))"
+    began = time.monotonic()
+    with Process([sys.executable, "-c", code], folder=tmp_path, env={}, grace_s=1) as process:
+        assert process.wait(20) == 0
+        pid = wait_for(tmp_path / "pid")
+    os.kill(pid, signal.SIGKILL)
+    assert time.monotonic() - began < 20

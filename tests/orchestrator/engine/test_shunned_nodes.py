@@ -65,6 +65,14 @@ def test_a_trial_that_kills_its_workers_does_not_make_a_node_ill() -> None:
     assert set(shunned.well(NODES, now=0.0)) == {"a", "b"}
 
 
+def test_an_outage_of_the_storage_says_nothing_of_a_node() -> None:
+    shunned = Shunned()
+    deaths(shunned, "a", "xy")
+    shunned.ended("a", "x", Cause.STORAGE_UNREACHABLE, 0.0)
+    deaths(shunned, "a", "x")
+    assert set(shunned.well(NODES, now=0.0)) == {"b"}
+
+
 def test_an_attempt_that_ends_well_there_brings_the_node_back(caplog: pytest.LogCaptureFixture) -> None:
     shunned = Shunned()
     deaths(shunned, "a", "xyz")

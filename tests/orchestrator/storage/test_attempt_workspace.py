@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,6 +26,7 @@ from trainers.synthetic import SyntheticTrainer
 
 PATIENCE_S = 20.0
 QUICK = Pace(every_s=0.02, leaving_patience_s=0.5)
+BRIEF = Pace(every_s=0.02, patience_s=0.3, leaving_patience_s=0.3)
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +37,7 @@ def scratch_root(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def assignment(make_spec, tmp_path) -> Assignment:
+    FolderStore(tmp_path / "shared").put("driver/g000002/claim-x", b"")  # as its driver leaves, or a later one
     return Assignment(
         spec=make_spec("0123"),
         attempt=1,
@@ -125,7 +128,90 @@ def test_a_storage_that_is_gone_at_the_end_is_a_failure_with_its_cause(assignmen
 
     with pytest.raises(TrialFailed, match="goes on from its last snapshot") as failed:
         lose_storage()
-    assert failed.value.cause is Cause.TIMED_OUT
+    assert failed.value.cause is Cause.STORAGE_UNREACHABLE
+
+
+def test_a_trial_that_ended_has_ended_whatever_its_storage_does(assignment, tmp_path, caplog):
+    shared, away = tmp_path / "shared", tmp_path / "away"
+    with attempt_workspace(assignment, never, BRIEF) as workspace:
+        (workspace.folder / "checkpoint").write_bytes(b"half way")
+        (workspace.folder / "points.jsonl").write_bytes(b"half\n")
+        until(lambda: set(stored(assignment, tmp_path)) == {"checkpoint", "points.jsonl"})
+        shared.rename(away)
+        (workspace.folder / "points.jsonl").write_bytes(b"half\nwhole\n")
+    assert "storage keeps its last snapshot instead of its points" in caplog.text
+    assert not shared.exists()  # nothing is written where the storage was
+    away.rename(shared)
+    assert stored(assignment, tmp_path) == {"checkpoint": b"half way", "points.jsonl": b"half\n"}
+
+
+def test_a_paused_attempt_goes_on_from_its_last_snapshot_when_the_storage_is_back(assignment, tmp_path):
+    shared, away = tmp_path / "shared", tmp_path / "away"
+
+    def lose_it_for_a_while() -> None:
+        with attempt_workspace(assignment, lambda: True, BRIEF) as workspace:
+            (workspace.folder / "checkpoint").write_bytes(b"half way")
+            until(lambda: stored(assignment, tmp_path).get("checkpoint") == b"half way")
+            shared.rename(away)
+            (workspace.folder / "checkpoint").write_bytes(b"further")
+            raise TrialPaused("asked to")
+
+    with pytest.raises(TrialFailed, match="is it mounted") as failed:
+        lose_it_for_a_while()
+    assert failed.value.cause is Cause.STORAGE_UNREACHABLE
+    for attempt in (2, 3):
+        with (
+            pytest.raises(TrialFailed, match="is it mounted") as failed,
+            attempt_workspace(replace(assignment, attempt=attempt), never, BRIEF),
+        ):
+            pytest.fail("it must not begin again from nothing")
+        assert failed.value.cause is Cause.STORAGE_UNREACHABLE
+        shared.mkdir(exist_ok=True)  # where nothing is mounted
+    assert list(shared.iterdir()) == []
+    shared.rmdir()
+    away.rename(shared)
+    with attempt_workspace(replace(assignment, attempt=4), never) as workspace:
+        assert (workspace.folder / "checkpoint").read_bytes() == b"half way"
+
+
+def test_snapshots_go_on_when_the_storage_is_back(assignment, tmp_path):
+    shared, away = tmp_path / "shared", tmp_path / "away"
+    with attempt_workspace(assignment, never, QUICK) as workspace:
+        (workspace.folder / "checkpoint").write_bytes(b"one")
+        until(lambda: stored(assignment, tmp_path).get("checkpoint") == b"one")
+        shared.rename(away)
+        (workspace.folder / "checkpoint").write_bytes(b"another")
+        time.sleep(0.2)
+        assert not shared.exists()
+        away.rename(shared)
+        until(lambda: stored(assignment, tmp_path).get("checkpoint") == b"another")
+
+
+def test_a_storage_that_comes_back_in_time_costs_nothing(assignment, tmp_path):
+    shared, away = tmp_path / "shared", tmp_path / "away"
+    shared.rename(away)
+    back = threading.Timer(0.5, lambda: away.rename(shared))
+    back.start()
+    with attempt_workspace(assignment, never, Pace(patience_s=PATIENCE_S)) as workspace:
+        assert workspace.start == 1
+    back.join(PATIENCE_S)
+
+
+def test_no_attempt_waits_for_storage_until_its_own_time_out(assignment, tmp_path):
+    (tmp_path / "shared").rename(tmp_path / "away")
+    hasty = replace(assignment, resources=Resources(timeout_s=1.0))
+    began = time.monotonic()
+    with pytest.raises(TrialFailed) as failed, attempt_workspace(hasty, never):
+        pytest.fail("it must not begin")
+    assert failed.value.cause is Cause.STORAGE_UNREACHABLE
+    assert time.monotonic() - began < 1.0
+
+
+def test_a_disk_of_the_node_that_is_no_use_is_no_fault_of_the_storage(assignment, scratch_root):
+    scratch_root.write_bytes(b"no folder")
+    with pytest.raises(TrialFailed) as failed, attempt_workspace(assignment, never, BRIEF):
+        pytest.fail("it must not begin")
+    assert failed.value.cause is Cause.WORKER_LOST
 
 
 def test_what_the_user_did_wrong_stays_the_cause(assignment, tmp_path):

@@ -170,13 +170,59 @@ def test_of_two_drivers_that_start_at_once_at_most_one_has_the_generation(tmp_pa
         assert outcome == 1 or "another driver starts on storage" in str(outcome)
 
 
-def test_requests_arrive_from_another_host_and_old_ones_are_forgotten(any_store, folder):
-    request(any_store, "stop")
+def test_requests_arrive_from_another_host_and_a_pause_is_for_one_driver(any_store, folder):
     with recording(any_store, folder, "id", QUICK) as record:
-        assert not record.requested("stop")
+        assert not record.requested("pause")
         request(any_store, "pause")
         until(lambda: record.requested("pause"))
         assert not record.requested("stop")
+        request(any_store, "pause")  # again, while it is obeyed
+    with recording(any_store, folder, "id", QUICK) as record:
+        time.sleep(10 * QUICK.look_every_s)
+        assert not record.requested("pause")
+        request(any_store, "stop")
+        until(lambda: record.requested("stop"))
+    with recording(any_store, folder, "id", QUICK) as record:
+        assert record.requested("stop")
+
+
+def test_a_request_that_is_older_than_the_watch_for_it_is_seen_at_once(any_store, folder):
+    slow = Pace(look_every_s=600.0)
+    request(any_store, "pause")
+    with recording(any_store, folder, "id", slow) as record:
+        assert record.requested("pause")
+    with recording(any_store, folder, "id", slow) as record:
+        assert not record.requested("pause")
+
+
+def test_a_pause_that_storage_did_not_let_go_of_is_removed_later(folder, tmp_path):
+    class Sticky(FolderStore):
+        stuck = True
+
+        def remove(self, names):
+            if self.stuck and any(name.startswith("requests/") for name in names):
+                raise StorageError("no answer")
+            super().remove(names)
+
+    store = Sticky(tmp_path / "shared")
+    with recording(store, folder, "id", QUICK) as record:
+        request(store, "pause")
+        until(lambda: record.requested("pause"))
+        store.stuck = False
+    with recording(store, folder, "id", QUICK) as record:
+        assert not record.requested("pause")
+
+
+def test_a_driver_that_was_taken_over_leaves_requests_to_the_other(store, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "other")
+    with recording(store, folder, "id", QUICK) as old:
+        with recording(store, tmp_path / "other", "id", Pace(look_every_s=600.0)):
+            with pytest.raises(RunFolderError, match="has taken this sweep over"):
+                until(lambda: old.check() is not None)
+            request(store, "pause")
+        assert not old.requested("pause")
+    with recording(store, tmp_path / "other", "id", QUICK) as new:
+        assert new.requested("pause")
 
 
 def test_an_outage_is_said_once_and_caught_up_with(folder, tmp_path, caplog):

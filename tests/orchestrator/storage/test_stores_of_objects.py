@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,8 @@ from s3fs import S3FileSystem
 from orchestrator.storage.nonce import Nonce, answer, check_here
 from orchestrator.storage.store import CutShortError, FolderStore
 from search_spaces.errors import InputError, StorageError
+
+CLOCK_S = 5.0  # S3 gives whole seconds
 
 
 def test_what_is_put_is_found_and_removed(any_store, tmp_path):
@@ -27,6 +30,13 @@ def test_what_is_put_is_found_and_removed(any_store, tmp_path):
     assert (tmp_path / "one").read_bytes() == b"again"
     any_store.remove(["trials/a/one", "trials/a/b/two", "trials/never"])
     assert any_store.names("trials/") == ["trials/ab/three"]
+
+
+def test_an_object_knows_when_it_was_written(any_store):
+    any_store.put("driver/one", b"first")
+    assert abs(any_store.written_at("driver/one") - time.time()) < CLOCK_S
+    with pytest.raises(FileNotFoundError):
+        any_store.written_at("driver/none")
 
 
 def test_what_is_absent_is_no_outage(any_store, tmp_path):

@@ -15,6 +15,7 @@ from orchestrator.storage.pull import pull
 from orchestrator.storage.push import Pusher, UnsettledError
 from orchestrator.storage.sealed import DamagedError, seal
 from orchestrator.storage.store import FolderStore
+from search_spaces.errors import StorageError
 
 KEY = "0123456789abcdef"
 
@@ -108,6 +109,41 @@ def test_an_old_attempt_that_lives_on_harms_nothing(store, tmp_path):
         claim(store, KEY, Fence(1, 4))
     begin(store, tmp_path / "next", Fence(2, 2))
     assert content(tmp_path / "next") == expected
+
+
+def test_nothing_is_written_where_the_attempts_claim_is_gone(any_store, tmp_path):
+    """As in the empty folder where a shared one is not mounted."""
+    pusher = begin(any_store, tmp_path / "a", Fence(1, 1))
+    train(tmp_path / "a", 1)
+    any_store.remove(any_store.names(f"trials/{KEY}/"))
+    with pytest.raises(StorageError, match=f"has lost attempt {Fence(1, 1)} of trial {KEY}"):
+        pusher.push()
+    assert any_store.names("") == []
+    claim(any_store, KEY, Fence(1, 1))  # it is back
+    assert pusher.push()
+
+
+def test_what_went_elsewhere_is_pushed_again(tmp_path):
+    """The shared folder is unmounted while a snapshot is written, and mounted again later."""
+    shared, away, folder = tmp_path / "shared", tmp_path / "away", tmp_path / "a"
+
+    class Unmounted(FolderStore):
+        def upload(self, name, source, size):
+            if not away.exists():
+                shared.rename(away)
+            return super().upload(name, source, size)
+
+    store = FolderStore(shared)
+    begin(store, folder, Fence(1, 1))
+    pusher = Pusher(Unmounted(shared), KEY, Fence(1, 1), folder, None)
+    train(folder, 1)
+    with pytest.raises(StorageError, match="has lost attempt"):
+        pusher.push()
+    shutil.rmtree(shared)
+    shutil.copytree(away, shared)
+    assert pusher.push()
+    begin(store, tmp_path / "b", Fence(1, 2))
+    assert content(tmp_path / "b") == content(folder)
 
 
 def test_a_file_that_changes_while_it_is_copied_waits_and_one_that_grows_does_not(store, tmp_path):
