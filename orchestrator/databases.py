@@ -76,7 +76,7 @@ def engine_of(uri: str, *, key: str) -> Engine:
     except ImportError as error:
         raise InputError(
             f"{key} is {masked(uri)!r}, whose driver is not installed ({error}); for Postgres give "
-            "postgresql+psycopg:// and `pip install 'scalesweep[postgres]'`"
+            "postgresql+psycopg:// and, in scalesweep's checkout, `pip install '.[postgres]'`"
         ) from None
 
 

@@ -12,6 +12,7 @@ from orchestrator.ports import StorageRef
 from orchestrator.runfolder import RunFolder
 from orchestrator.storage.recorder import Pace, Recorder
 from orchestrator.storage.restore import reconcile
+from orchestrator.storage.sign import refuse_beside_another
 from orchestrator.storage.store import Store
 from search_spaces.errors import RunFolderError
 
@@ -44,9 +45,13 @@ def recording(
 def restored(store: Store | None, folder: Path, sweep: SweepFile, say: Callable[[str], None]) -> None:
     """Bring a run folder, which must be the caller's alone, up to what storage has, and say so.
 
-    Raises RunFolderError where storage has another sweep's record, or one that contradicts the folder's.
+    Raises RunFolderError where storage has another sweep's record, or one that contradicts the folder's, or another
+    driver is at work on it.
     """
-    if store is None or (found := reconcile(store, folder, lambda place: _check(store, place, sweep))) is None:
+    if store is None:
+        return
+    refuse_beside_another(store, folder, say)
+    if (found := reconcile(store, folder, lambda place: _check(store, place, sweep))) is None:
         return
     say(
         f"{folder}: {found.events} events were restored from storage {store.address}; the last seconds before it was "

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.storage.patience import persistently
@@ -23,6 +23,7 @@ from orchestrator.storage.segments import (
     generations,
     segment_names,
 )
+from orchestrator.storage.sign import Sign, give, refuse_unknown, starts_of
 from orchestrator.storage.store import Store
 from search_spaces.errors import RunFolderError, StorageError
 
@@ -36,7 +37,7 @@ class Pace:
     """How often storage is written and looked at, in seconds. Guesses: a second costs a new driver's users a second."""
 
     copy_every_s: float = 2.0
-    look_every_s: float = 4.0  # for other drivers and for requests
+    look_every_s: float = 4.0  # for other drivers and for requests, with a sign of life left
     patience_s: float = 60.0  # how long the start and the end wait for a storage that does not answer
     longest_chain: int = 500  # segments; more take a new driver minutes to read: then everything is written anew
 
@@ -45,14 +46,17 @@ class Recorder:
     """Copies a run folder's record to storage in a thread, for as long as the block lasts.
 
     Each start takes the next generation. Entering raises StorageError where the storage does not answer, and
-    RunFolderError where another driver starts on it at this moment. Later nothing of the storage's ends the
-    sweep, but a driver of a higher generation: see `check`.
+    RunFolderError where another driver starts on it at this moment, or has since the folder was restored. Later
+    nothing of the storage's ends the sweep, but a driver of a higher generation: see `check`.
     """
 
     def __init__(self, store: Store, folder: Path, pace: Pace = Pace()) -> None:
         self._store, self._pace = store, pace
         self._reader = Reader(folder)
+        self._starts = starts_of(folder)
+        self._sign = Sign(opened=self._starts[-1] if self._starts else None)
         self._next = SegmentName(Chain(0, 0), 0)
+        self._claimed = ""
         self._taken_over_by: int | None = None
         self._requested: frozenset[str] = frozenset()
         self._looked_at = time.monotonic()
@@ -69,11 +73,14 @@ class Recorder:
         """Copy what is left; what could not be copied is said."""
         self._over.set()
         self._thread.join(self._pace.patience_s)
-        if self._thread.is_alive() or self._taken_over_by is not None:
+        if self._taken_over_by is not None:
+            return
+        if self._thread.is_alive():
+            logger.warning("the run folder's last events are not in storage: %s does not answer", self._store.address)
             return
         try:
             persistently(self._end, lambda: self._pace.patience_s)
-        except StorageError as error:
+        except (StorageError, OSError) as error:
             logger.warning("the run folder's last events are not in storage: %s", error)
 
     @property
@@ -96,9 +103,11 @@ class Recorder:
 
     def _begin(self) -> None:
         """Claim the next generation, and write everything under it."""
+        refuse_unknown(self._store, self._starts)
         names = self._store.names(DRIVER)
         generation = 1 + max(generations(names), default=0)
-        self._claim(generation)
+        self._claimed = self._claim(generation)
+        give(self._store, self._sign)
         self._next = SegmentName(Chain(generation, 0), 0)
         self._copy()
         self._take_requests()
@@ -108,9 +117,10 @@ class Recorder:
         if PAUSE in self._requested:
             forget_pause(self._store)
         self._copy()
+        give(self._store, replace(self._sign, left=True))
 
-    def _claim(self, generation: int) -> None:
-        """Of two that claim one generation at the same moment, whoever sees the other withdraws."""
+    def _claim(self, generation: int) -> str:
+        """The claim's name. Of two that claim one generation at the same moment, whoever sees the other withdraws."""
         prefix = generation_prefix(generation)
         claim = f"{prefix}{CLAIM}{uuid.uuid4().hex}"
         self._store.put(claim, b"")
@@ -120,16 +130,19 @@ class Recorder:
                 f"another driver starts on storage {self._store.address} at this moment; see with `scalesweep status "
                 f"{self._store.address}` whether it runs, else give this command again"
             )
+        return claim
 
     def _run(self) -> None:
         while not self._over.wait(self._pace.copy_every_s) and self._taken_over_by is None:
             try:
                 self._copy()
                 self._look()
-            except (StorageError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever a storage's client raises, the copying goes on
                 if not self._silent:
                     logger.warning("the record is not copied to storage for now, the sweep goes on: %s", error)
                 self._silent = True
+                # What was written meanwhile may lie elsewhere: below a mount point that has lost its disk.
+                self._next = SegmentName(Chain(self.generation, self._next.chain.number + 1), 0)
             else:
                 if self._silent:
                     logger.warning("storage %s answers again, and has the whole record", self._store.address)
@@ -143,6 +156,8 @@ class Recorder:
         if newest > self.generation:
             self._taken_over_by = newest  # and what people ask is for that one to see
             return
+        self._sign = replace(self._sign, number=self._sign.number + 1)
+        give(self._store, self._sign)
         self._take_requests()
         self._looked_at = time.monotonic()
 
@@ -160,11 +175,21 @@ class Recorder:
         whole = self._next.number == 0
         parts = self._reader.new(whole=whole)
         if parts or whole:
+            self._require_claim()
             self._store.put(str(self._next), Segment(name=self._next, parts=parts).encode())
             self._reader.advance(parts)
             self._next = SegmentName(self._next.chain, self._next.number + 1)
         if whole:
             self._tidy()
+
+    def _require_claim(self) -> None:
+        """Raises StorageError where this is not the storage that was claimed."""
+        try:
+            self._store.get(self._claimed)
+        except FileNotFoundError:
+            raise StorageError(
+                f"storage {self._store.address} is not what it was: {self._claimed} is gone; is it mounted?"
+            ) from None
 
     def _tidy(self) -> None:
         """Remove all chains but the newest, and older generations' claims; a higher generation's things stay."""

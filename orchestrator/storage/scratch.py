@@ -6,11 +6,13 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 SCRATCH_VARIABLE = "SCALESWEEP_SCRATCH"
+_BUSY_S = 0.01  # a neighbour holds the lock for as long as it takes to remove an empty folder
 
 
 def scratch_root() -> Path:
@@ -36,11 +38,15 @@ def scratch(sweep_id: str, name: str) -> Iterator[Path]:
             if ours:
                 _remove(lock)
     lock = place / f"{name}.lock"
-    with _locked(lock):
-        try:
-            yield lock.with_suffix("")
-        finally:
-            _remove(lock)
+    while True:
+        with _locked(lock) as ours:
+            if ours and lock.exists():  # else a neighbour that sweeps has it, or has just taken it away
+                try:
+                    yield lock.with_suffix("")
+                finally:
+                    _remove(lock)
+                return
+        time.sleep(_BUSY_S)
 
 
 @contextmanager

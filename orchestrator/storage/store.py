@@ -211,7 +211,7 @@ def _is_object_store(files: Any) -> bool:  # noqa: ANN401 - fsspec has no types
 def _hint(address: str) -> str:
     protocol = address.partition("://")[0]
     if protocol in {"s3", "s3a"}:
-        return "pip install 's3fs' (or 'scalesweep[s3]'), on every node"
+        return "`pip install s3fs`, or `pip install '.[s3]'` in scalesweep's checkout, on every node"
     return str(known_implementations.get(protocol, {}).get("err", f"look for an fsspec package of {protocol}"))
 
 

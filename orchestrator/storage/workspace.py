@@ -89,31 +89,42 @@ def _stored(
     assignment: Assignment, storage: StorageRef, asked_to_leave: Callable[[], bool], pace: Pace
 ) -> Iterator[Workspace]:
     key, fence = assignment.spec.key, Fence(storage.generation, assignment.attempt)
-    store, patience_s = open_store(storage.url), _patience(assignment, asked_to_leave, pace)
+    store, timeout_s = open_store(storage.url), assignment.resources.timeout_s
+    ends_at = None if timeout_s is None else time.monotonic() + timeout_s
+    patience_s = _Patience(pace=pace, asked_to_leave=asked_to_leave, ends_at=ends_at)
     with scratch(storage.sweep_id, f"{key}-{fence}") as folder:
         pusher = persistently(lambda: _begin(store, key, fence, folder), patience_s)
         pushing = _PushThread(pusher, key, pace.every_s)
         try:
             yield Workspace(folder=folder, start=pusher.start, should_stop=lambda: asked_to_leave() or pushing.fenced)
-        except TrialError as ended:
-            _leave(pushing, pusher, ended, patience_s)
+        except TrialError:
+            _leave(pushing, pusher, patience_s)
             raise
         finally:
             pushing.stop()
         _leave_points(pushing, pusher, patience_s)
 
 
-def _patience(assignment: Assignment, asked_to_leave: Callable[[], bool], pace: Pace) -> Callable[[], float]:
+@dataclass(frozen=True, kw_only=True)
+class _Patience:
     """How long storage is waited for, in seconds: so that no attempt's own time-out passes meanwhile."""
-    began, timeout_s = time.monotonic(), assignment.resources.timeout_s
 
-    def patience_s() -> float:
-        longest_s = pace.leaving_patience_s if asked_to_leave() else pace.patience_s
-        if timeout_s is None:
+    pace: Pace
+    asked_to_leave: Callable[[], bool]
+    ends_at: float | None  # monotonic seconds
+
+    def for_a_push(self) -> float:
+        """That is under way: a large snapshot takes its time, whoever is to leave."""
+        return self._at_most(self.pace.patience_s)
+
+    def __call__(self) -> float:
+        """While the storage does not answer."""
+        return self._at_most(self.pace.leaving_patience_s if self.asked_to_leave() else self.pace.patience_s)
+
+    def _at_most(self, longest_s: float) -> float:
+        if self.ends_at is None:
             return longest_s
-        return max(0.0, min(longest_s, (began + timeout_s - time.monotonic()) / 2))
-
-    return patience_s
+        return max(0.0, min(longest_s, (self.ends_at - time.monotonic()) / 2))
 
 
 def _begin(store: Store, key: str, fence: Fence, folder: Path) -> Pusher:
@@ -135,24 +146,22 @@ def _refuse_if_absent(store: Store, generation: int) -> None:
         raise StorageError(f"storage {store.address} has nothing of this sweep's driver: is it mounted?")
 
 
-def _leave_points(pushing: _PushThread, pusher: Pusher, patience_s: Callable[[], float]) -> None:
+def _leave_points(pushing: _PushThread, pusher: Pusher, patience_s: _Patience) -> None:
     """Push the points of a trial that has ended. The driver has them: without storage it has ended, too."""
     try:
-        pushing.end(patience_s())
+        pushing.end(patience_s.for_a_push())
         persistently(lambda: pusher.push(POINTS_FILE.__eq__, kept=1), patience_s)
     except (StorageError, OSError) as error:
         logger.warning("a trial has ended, and storage keeps its last snapshot instead of its points: %s", error)
 
 
-def _leave(pushing: _PushThread, pusher: Pusher, ended: TrialError, patience_s: Callable[[], float]) -> None:
-    """Push what an attempt leaves that did not complete. A failure of its own stays what it is."""
+def _leave(pushing: _PushThread, pusher: Pusher, patience_s: _Patience) -> None:
+    """Push what an attempt leaves that did not complete. It stays what it is, paused or failed, if that cannot be."""
     try:
-        pushing.end(patience_s())
+        pushing.end(patience_s.for_a_push())
         persistently(lambda: _push_settled(pusher), patience_s)
     except (StorageError, OSError) as error:
-        if not isinstance(ended, TrialFailed):
-            raise
-        logger.warning("no snapshot after a failed attempt: %s", error)
+        logger.warning("no last snapshot, the trial goes on from the one before: %s", error)
 
 
 def _push_settled(pusher: Pusher) -> None:

@@ -119,15 +119,19 @@ def test_it_is_asked_and_looked_at_from_another_host(sleeping, tmp_path):
     assert history_of(tmp_path / "second").of(Closed)[-1].how == "stopped"
 
 
-def test_a_second_driver_on_another_disk_takes_the_sweep_over(sleeping, tmp_path):
+def test_a_second_driver_on_another_disk_leaves_the_first_alone_and_goes_on_when_that_is_dead(sleeping, tmp_path):
     with driving(sleeping, tmp_path / "old") as old:
         old.until(lambda: events_in(tmp_path / "shared") > 3, "copy of new events")
         with driving(sleeping, tmp_path / "new") as new:
-            assert old.exit_code() == 2, old.said()
-            assert "another driver (start 2) has taken this sweep over" in old.said()
-            assert new.exit_code() == 0, new.said()
+            assert new.exit_code() == 2, new.said()
+            assert "another driver is at work on storage" in new.said()
+        assert not (tmp_path / "new").exists()
+        old.kill()
+    with driving(sleeping, tmp_path / "new") as new:
+        assert new.exit_code() == 0, new.said()
+        assert "events were restored from storage" in new.said()
     assert faults_of_record(sleeping, tmp_path / "new") == []
     with driving(sleeping, tmp_path / "old") as again:
-        # What it recorded before it heard of the other one decides; it never goes on beside it.
+        # What it recorded before it died and the other one does not know decides; it never goes on beside it.
         words = {0: "events were restored from storage", 2: "hold different records"}
         assert words[again.exit_code()] in again.said()

@@ -53,7 +53,7 @@ def test_what_is_no_database_is_refused(uri: str) -> None:
 
 
 def test_a_driver_that_is_not_installed_is_named() -> None:
-    with pytest.raises(InputError, match=r"whose driver is not installed.*scalesweep\[postgres\]"):
+    with pytest.raises(InputError, match=r"whose driver is not installed.*pip install '\.\[postgres\]'"):
         check_database("postgresql+pg8000://me@127.0.0.1:9/db", key="studies.uri")
 
 

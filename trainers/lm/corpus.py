@@ -179,7 +179,10 @@ def _hub(wanted: HubDataset) -> Corpus:
     try:
         import datasets
     except ImportError as error:
-        raise InputError(f"corpus {{hub: {wanted.hub}}} needs datasets; pip install 'scalesweep[hub]'") from error
+        raise InputError(
+            f"corpus {{hub: {wanted.hub}}} needs datasets; `pip install datasets`, or `pip install '.[hub]'` in "
+            "scalesweep's checkout, on every node"
+        ) from error
     try:
         rows = datasets.load_dataset(wanted.hub, wanted.name, split=wanted.split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:

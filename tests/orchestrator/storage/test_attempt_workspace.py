@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -12,13 +11,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from orchestrator.ports import Assignment, Resources, StorageRef
 from orchestrator.storage.fence import Fence, claim
 from orchestrator.storage.pull import pull
 from orchestrator.storage.scratch import SCRATCH_VARIABLE, scratch
-from orchestrator.storage.store import FolderStore
+from orchestrator.storage.store import FolderStore, open_store
 from orchestrator.storage.workspace import Pace, attempt_workspace
 from trainers.api import Cause, CurvePoint, TrialFailed, TrialPaused
 from trainers.session import TrialSession, run_trial
@@ -116,19 +117,35 @@ def test_an_attempt_that_lives_on_behind_a_cut_link_stops(assignment, tmp_path):
     assert refused.value.cause is Cause.WORKER_LOST
 
 
-def test_a_storage_that_is_gone_at_the_end_is_a_failure_with_its_cause(assignment, tmp_path):
-    shared = tmp_path / "shared"
+class Slowly(MemoryFileSystem):
+    """A storage whose uploads take half a second."""
 
-    def lose_storage() -> None:
-        with attempt_workspace(assignment, lambda: True, QUICK) as workspace:
-            (workspace.folder / "points.jsonl").write_bytes(b"x\n")
-            shutil.rmtree(shared)
-            shared.touch()  # nobody can write below a file
-            raise TrialPaused("asked to")
+    protocol = "slowly"
+    begun = threading.Event()
 
-    with pytest.raises(TrialFailed, match="goes on from its last snapshot") as failed:
-        lose_storage()
-    assert failed.value.cause is Cause.STORAGE_UNREACHABLE
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(path.removeprefix("slowly://"))
+
+    def _open(self, path, mode="rb", **options):
+        if mode == "wb":
+            self.begun.set()
+            time.sleep(0.5)
+        return super()._open(path, mode, **options)
+
+
+def test_an_attempt_that_leaves_waits_longer_for_a_large_snapshot_than_for_a_silent_storage(assignment, tmp_path):
+    fsspec.register_implementation("slowly", Slowly, clobber=True)
+    store = open_store(f"slowly://{tmp_path.name}")
+    store.put("driver/g000001/claim-x", b"")
+    assignment = replace(assignment, storage=StorageRef(url=store.address, sweep_id="id", generation=1))
+    pace = Pace(every_s=0.02, patience_s=PATIENCE_S, leaving_patience_s=0.1)
+    with pytest.raises(TrialPaused), attempt_workspace(assignment, lambda: True, pace) as workspace:
+        (workspace.folder / "checkpoint").write_bytes(b"large")
+        assert Slowly.begun.wait(PATIENCE_S)
+        raise TrialPaused("asked to")
+    pull(store, assignment.spec.key, Fence(99, 0), tmp_path / "found")
+    assert (tmp_path / "found" / "checkpoint").read_bytes() == b"large"
 
 
 def test_a_trial_that_ended_has_ended_whatever_its_storage_does(assignment, tmp_path, caplog):
@@ -145,20 +162,16 @@ def test_a_trial_that_ended_has_ended_whatever_its_storage_does(assignment, tmp_
     assert stored(assignment, tmp_path) == {"checkpoint": b"half way", "points.jsonl": b"half\n"}
 
 
-def test_a_paused_attempt_goes_on_from_its_last_snapshot_when_the_storage_is_back(assignment, tmp_path):
+def test_a_paused_attempt_goes_on_from_its_last_snapshot_when_the_storage_is_back(assignment, tmp_path, caplog):
     shared, away = tmp_path / "shared", tmp_path / "away"
 
-    def lose_it_for_a_while() -> None:
-        with attempt_workspace(assignment, lambda: True, BRIEF) as workspace:
-            (workspace.folder / "checkpoint").write_bytes(b"half way")
-            until(lambda: stored(assignment, tmp_path).get("checkpoint") == b"half way")
-            shared.rename(away)
-            (workspace.folder / "checkpoint").write_bytes(b"further")
-            raise TrialPaused("asked to")
-
-    with pytest.raises(TrialFailed, match="is it mounted") as failed:
-        lose_it_for_a_while()
-    assert failed.value.cause is Cause.STORAGE_UNREACHABLE
+    with pytest.raises(TrialPaused), attempt_workspace(assignment, lambda: True, BRIEF) as workspace:
+        (workspace.folder / "checkpoint").write_bytes(b"half way")
+        until(lambda: stored(assignment, tmp_path).get("checkpoint") == b"half way")
+        shared.rename(away)
+        (workspace.folder / "checkpoint").write_bytes(b"further")
+        raise TrialPaused("asked to")
+    assert "no last snapshot, the trial goes on from the one before" in caplog.text
     for attempt in (2, 3):
         with (
             pytest.raises(TrialFailed, match="is it mounted") as failed,

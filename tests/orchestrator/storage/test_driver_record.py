@@ -377,3 +377,25 @@ def test_a_segment_in_anothers_place_or_with_paths_that_lead_out_is_damage(store
     with pytest.raises(RunFolderError, match="no part of a sweep's record"):
         restore(store, tmp_path / "new")
     assert not (tmp_path / "evil").exists()
+
+
+def test_a_storage_that_was_not_mounted_for_a_while_has_the_whole_record_after_it(folder, tmp_path, caplog):
+    ledger = folder / "ledger.jsonl"
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    ledger.write_bytes(b"".join(lines[:2]))
+    place, away = tmp_path / "shared", tmp_path / "away"
+    store = FolderStore(place)
+    with Recorder(store, folder, QUICK):
+        place.rename(away)
+        place.mkdir()  # a mount point without its disk
+        with ledger.open("ab") as file:
+            file.write(lines[2])
+        until(lambda: "is it mounted?" in caplog.text)
+        assert not segment_names(store.names("driver/"))
+        place.rename(tmp_path / "point")
+        away.rename(place)
+        with ledger.open("ab") as file:
+            file.writelines(lines[3:])
+        until(lambda: "answers again" in caplog.text)
+    assert restore(store, tmp_path / "new") == Restored(events=len(lines), segments_lost=0)
+    assert record_of(tmp_path / "new") == record_of(folder)
