@@ -249,12 +249,15 @@ def status(arguments: argparse.Namespace) -> int:
         watch = watch or (CopyWatch(address) if address else None)
         copied = watch.look(None if stored else folder) if watch else None
         steering = Steering(plan=planned, goal=sweep.goal())
-        now = _as_of(history, copied if stored else None, running=not stored and ledger.in_use(folder))
+        running = not stored and ledger.in_use(folder)
+        now = _as_of(history, copied if stored else None, running=running)
         shown = statuses.sweep_status(planned, history, now=now, steering=steering)
         if arguments.json:
             text = json.dumps(statuses.as_json(shown) | {"storage": asdict(copied) if copied else None})
         else:
             text = progress.as_text(shown) + (f"\n{progress.copy_line(copied, time.time())}" if copied else "")
+            if shown.state == "open" and not (stored or running):
+                text += "\nno driver has this sweep now; `scalesweep run` goes on with it"
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
         if not arguments.watch or shown.state != "open":

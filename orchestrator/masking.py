@@ -12,7 +12,10 @@ from urllib.parse import parse_qsl, urlsplit
 from search_spaces.errors import InputError
 from trainers.masking import SECRET_VARIABLE, masked
 
-_SECRET_KEY = re.compile(r"(\w+[_-])?(password|passwd|secret|api_?key|secret_key|(auth|access|api|bearer)_token)")
+_KINDS = r"(password|passwd|secret|api[_-]?key|secret[_-]key|(auth|access|api|bearer|hf)[_-]token)"
+_SECRET_KEY = re.compile(rf"(\w+[_-])?({_KINDS}|pass|pwd)")
+# An option of a command with its value; a placeholder or a shell's variable is none.
+_SECRET_OPTION = re.compile(rf"(?P<option>--?([\w-]*[_-])?{_KINDS})(=|\s+)(?![-{{$])\S+", re.IGNORECASE)
 _INSTEAD = (
     "it would stand in the run folder and in logs; leave it out and give it by the environment "
     "(PGPASSWORD or ~/.pgpass for Postgres, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD or "
@@ -26,6 +29,8 @@ def refuse_secrets(content: Mapping[str, Any], *, source: str) -> None:
         key = place.rpartition(".")[2]
         if value and (SECRET_VARIABLE.fullmatch(key) or _SECRET_KEY.fullmatch(key.lower())):
             raise InputError(f"{source}: {place} is a secret: {_INSTEAD}")
+        if option := _SECRET_OPTION.search(value):
+            raise InputError(f"{source}: {place} has {option['option']} with a secret: {_INSTEAD}")
         if _holds_secret(value):
             raise InputError(f"{source}: {place} is {masked(value)!r}, with a password or token: {_INSTEAD}")
 
@@ -56,6 +61,7 @@ def _leaves(content: object, place: str) -> Iterator[tuple[str, str]]:
     elif isinstance(content, list | tuple):
         for value in content:
             yield from _leaves(value, place)
+        yield place, " ".join(value for value in content if isinstance(value, str))  # a command, in words
     elif isinstance(content, str):
         yield place, content
 

@@ -204,9 +204,18 @@ def copy_line(copied: Copied, now: float) -> str:
     if copied.problem:
         return f"storage: {copied.storage} {copied.problem}" + (f" (copied {ago})" if ago else "")
     if copied.events is None:
-        return f"storage: {copied.storage}, as of {ago}"
+        return f"storage: {copied.storage}, as of {ago}; {_driver(copied, now)}"
     behind = "all" if copied.events == copied.events_here else f"{copied.events:,} of"
     return f"storage: {copied.storage} has {behind} {copied.events_here:,} events, copied {ago}"
+
+
+def _driver(copied: Copied, now: float) -> str:
+    """Whether a driver is at work, as far as a storage can tell."""
+    if copied.driver_left:
+        return "its driver has left"
+    if copied.driver_seen_at is None:
+        return "it has no sign of a driver"
+    return f"its driver's last sign of life is {duration(max(0.0, now - copied.driver_seen_at))} old"
 
 
 def as_text(status: SweepStatus) -> str:

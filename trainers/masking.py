@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 MASK = "***"
 # Variables of the environment that hold secrets end like this, by custom.
-SECRET_VARIABLE = re.compile(r"[A-Z0-9_]*(PASSWORD|PASSWD|TOKEN|SECRET|KEY)")
+SECRET_VARIABLE = re.compile(r"[A-Z0-9_]*(PASSWORD|PASSWD|PASS|_PWD|TOKEN|SECRET|KEY)")
 # Shorter ones, and plain numbers, are parts of other texts, too. Characters; a guess.
 _SHORTEST = 6
 # user:password@ of an address, up to the last @: a password may hold a slash or an at sign. Schemes are not longer, and

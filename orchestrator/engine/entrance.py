@@ -16,7 +16,10 @@ from ray.exceptions import AuthenticationError, RpcError
 
 from search_spaces.errors import InputError
 
+logger = logging.getLogger(__name__)
+
 AUTO = "auto"
+_LOOPBACK = ("127.", "localhost:", "[::1]:")
 _REACH_S = 10.0
 _TOKEN = "RAY_AUTH_TOKEN (or a file's name in RAY_AUTH_TOKEN_PATH)"  # noqa: S105 - names
 
@@ -37,6 +40,12 @@ def check_entrance(address: str) -> None:
         raise InputError(f"the Ray cluster at {found!r} {_refusal()}") from error
     except RpcError as error:
         raise ConnectionError(str(error).strip()) from error
+    if os.environ.get("RAY_AUTH_MODE", "").lower() != "token" and not found.startswith(_LOOPBACK):
+        logger.warning(
+            "the Ray cluster at %s asks for no token: whoever reaches it runs programs there; "
+            "start it with RAY_AUTH_MODE=token and RAY_AUTH_TOKEN on every machine",
+            found,
+        )
 
 
 def _reach(address: str) -> None:

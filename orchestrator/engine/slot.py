@@ -12,6 +12,7 @@ from orchestrator.storage.workspace import attempt_workspace
 from search_spaces.errors import InputError
 from trainers import registry
 from trainers.api import Cause, CurvePoint, Trainer, TrialFailed, TrialPaused
+from trainers.masking import masked
 from trainers.session import TrialSession, run_trial
 
 TOO_LONG = "the attempt took longer than its scale's timeout_minutes"
@@ -112,7 +113,7 @@ def _unbuilt(assignment: Assignment, error: BaseException | None) -> AttemptEnde
         attempt=assignment.attempt,
         outcome=Outcome.FAILED,
         cause=cause,
-        message=f"the trainer cannot be built on the worker: {error}",
+        message=masked(f"the trainer cannot be built on the worker: {error}"),
     )
 
 
@@ -140,9 +141,8 @@ def _attempt(trainer: Trainer, job: _Job, events: SimpleQueue[PoolEvent]) -> Att
         cause = Cause.PREEMPTED if job.preempted.is_set() else None
         return AttemptEnded(key=key, attempt=attempt, outcome=Outcome.PAUSED, cause=cause, message=str(paused))
     except TrialFailed as failed:
-        return AttemptEnded(
-            key=key, attempt=attempt, outcome=Outcome.FAILED, cause=failed.cause, message=failed.message
-        )
+        message = masked(failed.message)  # by this process' environment, which the driver's need not be
+        return AttemptEnded(key=key, attempt=attempt, outcome=Outcome.FAILED, cause=failed.cause, message=message)
     outcome = Outcome.DIVERGED if result.diverged else Outcome.COMPLETED
     return AttemptEnded(key=key, attempt=attempt, outcome=outcome, result=result, message=result.message)
 

@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from types import FrameType
 
 from orchestrator.engine.slot import Slot, drain
+from orchestrator.masking import mask_logs
 from orchestrator.ports import Assignment, PoolEvent, Resources, TrainerRef
 
 GPU_FRACTION_VARIABLE = "SCALESWEEP_GPU_FRACTION"
@@ -50,6 +51,7 @@ class Worker:
 
     def __init__(self, trainer: TrainerRef, folder: Path, shape: Resources) -> None:
         _prepare_process(shape)
+        mask_logs()
         if folder.is_dir():  # relative paths in a trainer's options mean the same as on the driver
             os.chdir(folder)
         self._events: SimpleQueue[PoolEvent] = SimpleQueue()

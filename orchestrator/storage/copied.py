@@ -9,6 +9,7 @@ from pathlib import Path
 from orchestrator.storage.patience import in_background
 from orchestrator.storage.record import LEDGER
 from orchestrator.storage.segments import DRIVER, Part, decode, segment_names
+from orchestrator.storage.sign import given_at, last_sign
 from orchestrator.storage.store import Store, open_store
 from search_spaces.errors import ScalesweepError
 from trainers.masking import masked
@@ -21,13 +22,16 @@ _PATIENCE_S = 5.0
 class Copied:
     """What storage has of a record. What is not known is None; `problem` says what is wrong, if anything is.
 
-    `written_at` is when the newest piece was written, by the storage's clock, in seconds since 1970. The copy has
-    `events` of the run folder's `events_here`: None where there is the copy alone.
+    `written_at` is when the newest piece was written, and `driver_seen_at` when its driver gave the last sign of life,
+    by the storage's clock, in seconds since 1970; `driver_left`: it said that this was the last. The copy has `events`
+    of the run folder's `events_here`: None where there is the copy alone.
     """
 
     storage: str
     problem: str = ""
     written_at: float | None = None
+    driver_seen_at: float | None = None
+    driver_left: bool = False
     events: int | None = None
     events_here: int | None = None
 
@@ -38,6 +42,8 @@ class _Newest:
 
     written_at: float
     ledger: Part | None
+    driver_seen_at: float | None
+    driver_left: bool
 
 
 class CopyWatch:
@@ -67,19 +73,30 @@ class CopyWatch:
 
 
 def _newest(store: Store) -> _Newest | None:
-    """Reads one object, since each piece tells how much of the ledger there was."""
+    """Reads one piece, since each tells how much of the ledger there was, and the driver's sign."""
     names = segment_names(store.names(DRIVER))
     if not names:
         return None
     newest_first = [name for name in reversed(names) if name.chain == names[-1].chain]
     parts = (part for name in newest_first for part in decode(store.get(str(name)), name=name).parts)
     ledger = next((part for part in parts if part.path == LEDGER), None)
-    return _Newest(written_at=store.written_at(str(names[-1])), ledger=ledger)
+    sign = last_sign(store)
+    return _Newest(
+        written_at=store.written_at(str(names[-1])),
+        ledger=ledger,
+        driver_seen_at=None if sign is None else given_at(store),
+        driver_left=sign is not None and sign.left,
+    )
 
 
 def _beside(folder: Path | None, newest: _Newest, nothing: Copied) -> Copied:
     """Read the run folder after the copy, which then cannot be ahead of it."""
-    found = replace(nothing, written_at=newest.written_at)
+    found = replace(
+        nothing,
+        written_at=newest.written_at,
+        driver_seen_at=newest.driver_seen_at,
+        driver_left=newest.driver_left,
+    )
     if folder is None:
         return found
     content = (folder / LEDGER).read_bytes()

@@ -65,6 +65,9 @@ def test_no_password_of_an_address_is_left(password: str) -> None:
         {"studies": {"uri": f"postgresql+psycopg://host/db?user=me&password={SECRET}"}},
         {"trainer": {"command": f"train --store http://me:{SECRET}@host"}},
         {"trainer": {"command": "train", "env": {"WANDB_API_KEY": SECRET}}},
+        {"trainer": {"command": "train", "env": {"DB_PASS": SECRET}}},
+        {"trainer": {"command": f"train --hf-token={SECRET}"}},
+        {"trainer": {"command": ["train", "--db_password", SECRET]}},
         {"trainer": {"name": "synthetic", "auth_token": SECRET}},
         {"trainer": {"name": "synthetic", "stores": [f"ftp://me:{SECRET}@host"]}},
     ],
@@ -94,6 +97,11 @@ def test_keys_that_only_sound_like_secrets_are_none() -> None:
     refuse_secrets(
         {"tokenizer": {"bpe": 8192}, "eos_token": "<eos>", "text_key": "body", "tokens": "1e9", "key": "x"}, source="x"
     )
+    for command in (
+        "train --tokens 10 --bos-token <s> --tokenizer gpt2 --key-dim 64 --pass 2",
+        "train --api-key $API_KEY --password {key} --secret --lr 1",
+    ):
+        refuse_secrets({"command": command, "words": command.split()}, source="x")
 
 
 def test_log_records_hold_no_secret(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -154,8 +154,13 @@ def test_how_far_the_copy_in_storage_is_behind_is_one_line() -> None:
     assert copy_line(behind, 100.0) == "storage: s3://b/mine has 1,412 of 1,415 events, copied 3 s ago"
     assert copy_line(replace(behind, events=1415), 100.0) == "storage: s3://b/mine has all 1,415 events, copied 3 s ago"
     alone = Copied(storage="s3://b/mine", written_at=97.0)
-    assert copy_line(alone, 169.0) == "storage: s3://b/mine, as of 1 min 12 s ago"
-    assert copy_line(alone, 90.0) == "storage: s3://b/mine, as of 0 s ago"  # its clock is ahead of ours
+    assert copy_line(alone, 169.0) == "storage: s3://b/mine, as of 1 min 12 s ago; it has no sign of a driver"
+    seen = replace(alone, driver_seen_at=99.0)
+    assert copy_line(seen, 169.0) == (
+        "storage: s3://b/mine, as of 1 min 12 s ago; its driver's last sign of life is 1 min 10 s old"
+    )
+    left = replace(seen, driver_left=True)
+    assert copy_line(left, 90.0) == "storage: s3://b/mine, as of 0 s ago; its driver has left"  # its clock is ahead
     silent = Copied(storage="s3://b/mine", problem="did not answer within 5 s")
     assert copy_line(silent, 100.0) == "storage: s3://b/mine did not answer within 5 s"
     other = Copied(storage="s3://b/mine", problem="has another record", written_at=97.0)

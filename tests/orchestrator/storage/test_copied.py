@@ -51,8 +51,12 @@ def test_it_says_how_many_of_the_events_are_there(store, folder):
         assert (found.problem, found.events, found.events_here) == ("", 5, len(lines))
         assert found.written_at is not None
         assert abs(found.written_at - time.time()) < PATIENCE_S
+        assert found.driver_seen_at is not None
+        assert abs(found.driver_seen_at - time.time()) < PATIENCE_S
+        assert not found.driver_left
     found = looked(store, folder)
     assert (found.problem, found.events, found.events_here) == ("", len(lines), len(lines))
+    assert found.driver_left
     with ledger.open("ab") as file:
         file.write(lines[-1][:10])  # a line that is being written is no event yet
     assert looked(store, folder).events_here == len(lines)
