@@ -154,16 +154,23 @@ def _taken(folder: Path, restore: Callable[[], None]) -> Iterator[Ledger]:
     """The folder's ledger, once `restore` has brought it up to date. A folder made for nothing is taken away."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     new = [path for name in ("ledger.jsonl", "driver.lock", "request") if not (path := folder / name).exists()]
-    with Ledger.open(folder, restore) as ledger:
+
+    @contextmanager
+    def cleaned() -> Iterator[None]:
         try:
-            yield ledger
+            yield
         except (InputError, KeyboardInterrupt):
-            if not ledger.history.events:
+            ledger = folder / "ledger.jsonl"
+            if not ledger.exists() or not ledger.stat().st_size:
                 for path in new:
                     path.unlink(missing_ok=True)
                 for path in made:
                     path.rmdir()
             raise
+
+    # While the ledger is locked: else the folder may be another driver's by then.
+    with Ledger.open(folder, cleaned()(restore)) as ledger, cleaned():
+        yield ledger
 
 
 def _open(ledger: Ledger, plan: SweepPlan, version: str, slots: int) -> Opened:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import yaml
 from deploy_files import DEPLOY, README, TOOLS, complaints, documents
 
 from orchestrator.config import load
+from trainers.lm.options import BUILT_IN_CORPORA
 
 (COMPOSE,) = documents("compose.yaml")
 SERVICES = COMPOSE["services"]
@@ -102,9 +104,56 @@ def test_the_studies_have_a_database_beside_mlflows() -> None:
     assert "PGPASSWORD" not in SERVICES["worker"]["environment"]
 
 
-def test_the_image_and_the_nodes_of_ray_up_have_what_every_store_takes() -> None:
-    for name in ("Dockerfile", "ray-up/aws.yaml", "ray-up/on-premises.yaml"):
-        assert "'.[cluster,postgres,s3]'" in (DEPLOY / name).read_text(), name
+def test_every_node_is_given_what_any_store_and_corpus_takes() -> None:
+    for name in ("Dockerfile", "ray-up/aws.yaml", "ray-up/on-premises.yaml", "README.md"):
+        assert "'.[cluster,hub,postgres,s3]'" in (DEPLOY / name).read_text(), name
+
+
+def test_compose_asks_postgres_as_its_clients_do() -> None:
+    words = SERVICES["postgres"]["healthcheck"]["test"]
+    assert words[words.index("--host") + 1] == "127.0.0.1"  # while it makes the databases it listens on a socket alone
+
+
+def test_nodes_of_compose_keep_their_object_store_within_shared_memory() -> None:
+    for name in ("head", "worker"):
+        (given,) = [word for word in SERVICES[name]["command"] if word.startswith("--object-store-memory=")]
+        assert SERVICES[name]["shm_size"] == "1gb"
+        assert int(given.partition("=")[2]) < 1e9
+
+
+def test_what_the_readme_leaves_in_the_repository_is_ignored_and_stays_off_the_nodes() -> None:
+    made = set(re.findall(r"(?:> |\$PWD/)((?!/)[\w./-]+)", README)) | set(
+        re.findall(r"--(?:dir|pgdata) ?=?([a-z]\w*)", README)
+    )
+    assert {"users.db", "artifacts", "mlflow.log", "my-cluster.yaml", "mine", "deploy/.env"} <= made
+    ignored = {line.rstrip("/") for line in (DEPLOY.parent / ".gitignore").read_text().splitlines()}
+    (aws,), (own,) = documents("ray-up/aws.yaml"), documents("ray-up/on-premises.yaml")
+    for name in made:
+        patterns = {f"/{name}", Path(name).name}
+        assert patterns & ignored, name
+        assert patterns & set(aws["rsync_exclude"]) & set(own["rsync_exclude"]), name
+
+
+def test_the_mlflow_server_by_hand_answers_to_the_address_that_the_sweep_file_names() -> None:
+    (hosts,) = re.findall(r"--host=FIRST --port=5000 --allowed-hosts=(\S+)", README)
+    (uri,) = re.findall(r'tracking: \{uri: "http://(FIRST:\d+)"', README)
+    assert uri in hosts.split(",")
+
+
+def test_the_secrets_of_compose_are_their_owners_alone(tmp_path: Path) -> None:
+    (block,) = [block for block in bash_blocks() if "done > deploy/.env" in block]
+    (tmp_path / "deploy").mkdir()
+    lines = block.partition("docker compose")[0]
+    subprocess.run(["bash", "-e", "-c", f"umask 022\n{lines}"], cwd=tmp_path, check=True, timeout=20)
+    written = tmp_path / "deploy" / ".env"
+    assert written.stat().st_mode & 0o077 == 0
+    assert len(re.findall(r"^\w+=[0-9a-f]{64}$", written.read_text(), flags=re.MULTILINE)) == 5
+
+
+def test_prepared_tokens_lie_where_every_node_finds_them() -> None:
+    (by_hand,) = [block for block in bash_blocks() if "cat > /shared/secrets.sh" in block]
+    assert "export XDG_CACHE_HOME=/shared/" in by_hand  # the file that every shell of that section reads
+    assert "ENV XDG_CACHE_HOME=/sweeps/" in (DEPLOY / "Dockerfile").read_text()
 
 
 def test_addresses_in_compose_are_services() -> None:
@@ -145,7 +194,7 @@ def test_everything_that_the_image_copies_is_let_in() -> None:
 def test_the_readme_names_every_file() -> None:
     table = README.partition("What was run")[0]
     named = set(re.findall(r"^\| `([^`]+)`", table, flags=re.MULTILINE))
-    assert named == {path.name for path in DEPLOY.iterdir()} - {"README.md", ".env"}
+    assert named == {path.name for path in DEPLOY.iterdir()} - {"README.md", ".env", "gpus.yaml"}
 
 
 def test_the_gpu_file_of_the_readme_fits_the_schema(tmp_path: Path) -> None:
@@ -167,12 +216,13 @@ def test_the_sweep_file_of_the_readme_is_one_for_several_nodes(tmp_path: Path) -
 
 def test_the_overrides_of_the_readme_are_keys_of_a_sweep_that_several_nodes_can_run() -> None:
     commands = re.findall(r"scalesweep run (\w+) ((?:[^\n]*\\\n)*[^\n]*)", README)
-    assert sorted({name for name, _ in commands}) == ["laptop", "porian"]
+    assert sorted({name for name, _ in commands}) == ["evening", "laptop"]
     for name, rest in commands:
         sweep = load(name, re.findall(r"--set ([^\s']+)", rest))
         assert sweep.cluster.address == "auto"
         assert sweep.storage is not None
         assert sweep.cluster.wait_minutes > 0  # nobody is told to wait for the workers first
+        assert sweep.trainer_ref().options["corpus"] in BUILT_IN_CORPORA  # which a small head prepares in seconds
 
 
 def test_the_storages_of_the_readme_are_asked_where_they_are_written() -> None:
@@ -180,6 +230,10 @@ def test_the_storages_of_the_readme_are_asked_where_they_are_written() -> None:
     asked = {path.rstrip("'") for path in re.findall(r"scalesweep (?:status|pause|stop) (\S+)", README)}
     assert len(asked) > 2
     assert asked - {"/shared/mine"} <= given  # that one is Slurm's run folder
+
+
+def bash_blocks() -> list[str]:
+    return re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
 
 
 def yaml_blocks() -> list[str]:

@@ -18,6 +18,7 @@ from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscali
 from ray.scripts.scripts import drain_node
 
 from orchestrator.config import load
+from trainers.lm.options import BUILT_IN_CORPORA
 
 PLAIN = documents("kuberay/storage.yaml", "kuberay/postgres.yaml", "kuberay/mlflow.yaml")
 (CLUSTER,) = documents("kuberay/raycluster.yaml")
@@ -133,7 +134,7 @@ def test_ray_asks_for_a_token() -> None:
 
 def test_the_job_tries_again_and_cleans_up() -> None:
     job = JOB["spec"]
-    assert job["backoffLimit"] > 0
+    assert 0 < job["backoffLimit"] <= 3  # wrong input is tried as often, with all workers
     assert job["shutdownAfterJobFinishes"] is True
     assert 0 < job["ttlSecondsAfterFinished"] < job["activeDeadlineSeconds"]
 
@@ -149,6 +150,7 @@ def test_the_entrypoint_is_a_sweep_that_its_workers_can_run() -> None:
     wanted = sweep.resources_of("default")
     assert wanted.gpus <= float(limits["nvidia.com/gpu"])
     assert wanted.cpus <= float(limits["cpu"])
+    assert sweep.trainer_ref().options["corpus"] in BUILT_IN_CORPORA  # which the head prepares in seconds
 
 
 def test_every_node_has_the_run_folder() -> None:
@@ -195,6 +197,8 @@ def test_the_studies_have_a_database_beside_mlflows() -> None:
     pod = of_kind("StatefulSet")["scalesweep-postgres"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert {"name": "studies", "mountPath": "/docker-entrypoint-initdb.d"} in container["volumeMounts"]
+    probe = container["readinessProbe"]["exec"]["command"]
+    assert probe[probe.index("--host") + 1] == "127.0.0.1"  # while it makes the databases it listens on a socket alone
     assert pod["volumes"] == [{"name": "studies", "configMap": {"name": "scalesweep-postgres"}}]
     assert env(container)["POSTGRES_DB"]["value"] == "mlflow"
     (head,) = HEAD["template"]["spec"]["containers"]

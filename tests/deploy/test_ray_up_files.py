@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import jsonschema
@@ -31,10 +32,25 @@ def test_every_start_of_ray_asks_for_the_token_that_every_node_has(name: str) ->
     content = FILES[name]
     starts = [line for line in commands(content) if "ray start" in line]
     assert len(starts) == 2
-    assert all(line.startswith("export RAY_AUTH_MODE=token; ") for line in starts)
+    assert all(line.startswith("export RAY_AUTH_MODE=token ") for line in starts)
     assert ("/home/ubuntu/.ray/auth_token", "~/.ray/auth_token") in content["file_mounts"].items()
     assert content["auth"]["ssh_user"] == "ubuntu"
     assert ".env" in content["rsync_exclude"]  # the secrets of compose
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_workers_look_for_prepared_tokens_where_the_driver_puts_them(name: str) -> None:
+    (driver,) = re.findall(r"ray exec --tmux [^\n]*(XDG_CACHE_HOME=[\w/.]+)", README)
+    starts = [line for line in commands(FILES[name]) if "ray start" in line]
+    assert all(f" {driver}; " in line for line in starts)
+    assert driver.startswith("XDG_CACHE_HOME=/sweeps/")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stock_ubuntu_is_given_what_the_later_commands_take(name: str) -> None:
+    first, *later = FILES[name]["setup_commands"]
+    assert "python3-venv" in first
+    assert ("nfs-common" in first) == any("mount -t nfs" in line for line in later)
 
 
 @pytest.mark.parametrize("name", NAMES)
