@@ -38,8 +38,9 @@ _OVER = [state.value for state in TrialState if state.ended]
 # A fault costs a trial at most what it trained since its last snapshot, which comes every 5 s, and what it takes to
 # write one. Seconds.
 SNAPSHOT_S, _WRITTEN_S = 5.0, 3.0
-# Moments of faults are drawn from this part of an undisturbed sweep, so that it is not over before the last one.
-_PART = 0.6
+# Moments of faults are drawn so that on average their sum is about half of this part of an undisturbed sweep: nearly
+# always the last one comes before the sweep is over, and most trials have snapshots when they are hit.
+_PART = 1.2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ def undisturbed(stage: Stage, times: int, chance: Random) -> Iterator[Finding]:
 def killed(stage: Stage, times: int, chance: Random) -> Iterator[Finding]:
     """SIGKILL of the driver; the same command goes on."""
     gone: list[float] = []
-    for ordeal in ordeals(stage, "driver", chance, times, each=10, samplers=("random", "tpe")):
+    for ordeal in ordeals(stage, "driver", chance, times, each=7, samplers=("random", "tpe")):
         for _ in range(ordeal.faults):
             with ordeal.driving() as driver:
                 if ordeal.comes(driver):
