@@ -26,7 +26,7 @@ _PROGRESS_EVERY_S = 2.0
 if TYPE_CHECKING:
     from orchestrator.config import SweepFile
     from orchestrator.ledger import History
-    from orchestrator.simulation_outcome import Simulation
+    from orchestrator.simulation.outcome import Simulation
     from orchestrator.storage.copied import Copied
 
 Verb = Callable[[argparse.Namespace], int]
@@ -134,12 +134,12 @@ def plan(arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
     simulated = _simulated(sweep, measured) if arguments.simulate else None
     if arguments.json:
-        from orchestrator.simulation_text import as_json
+        from orchestrator.simulation.text import as_json
 
         body = preview.as_json(shown) | ({"simulation": as_json(simulated)} if simulated else {})
         sys.stdout.write(json.dumps(body, allow_nan=False) + "\n")
     elif simulated:
-        from orchestrator.simulation_text import as_text
+        from orchestrator.simulation.text import as_text
 
         sys.stdout.write(f"\n{as_text(simulated)}\n")
     return 0
@@ -147,7 +147,7 @@ def plan(arguments: argparse.Namespace) -> int:
 
 def _simulated(sweep: SweepFile, measured: Mapping[int, float]) -> Simulation:
     """The sweep played through, with a line on standard error now and then."""
-    from orchestrator.simulation import simulate
+    from orchestrator.simulation.play import simulate
 
     said = time.monotonic()
 

@@ -15,7 +15,7 @@ from orchestrator.laws.replicates import seed_noise
 from orchestrator.laws.selection import group_cells, select
 from orchestrator.laws.shape import LadderShape
 from orchestrator.runfolder import RunFolder, software_version
-from orchestrator.thinning import kept_records
+from orchestrator.tables.thinning import kept_records
 from orchestrator.trial import Trial, TrialState
 from search_spaces.errors import ScalesweepError
 from search_spaces.plan import Cell, Search, SweepPlan

@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator.counts import complete
 from orchestrator.laws.predict import Context
 from orchestrator.laws.records import CANONICAL_COLUMNS, RunRecord
 from orchestrator.laws.replicates import seed_noise
 from orchestrator.laws.result import FittedLaw
 from orchestrator.laws.selection import group_cells, select
 from orchestrator.runfolder import software_version
-from orchestrator.tables import BatchUnit, ParamsCount, TableOptions, read_table
-from orchestrator.thinning import kept_records, thinning_note
+from orchestrator.tables.counts import complete
+from orchestrator.tables.reader import BatchUnit, ParamsCount, TableOptions, read_table
+from orchestrator.tables.thinning import kept_records, thinning_note
 from orchestrator.where import check_names, parse_where
 from search_spaces.errors import InputError, MissingColumnError
 from search_spaces.nearest import nearest

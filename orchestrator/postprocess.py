@@ -21,8 +21,8 @@ from orchestrator.laws.regret import Regret
 from orchestrator.ledger import History, Predicted
 from orchestrator.numbers import count
 from orchestrator.report.data import Advice, Backtest, ReportData
-from orchestrator.run_table import write_records
 from orchestrator.runfolder import RunFolder
+from orchestrator.tables.kept import write_records
 from orchestrator.trial import Reason, Trial, best_trial
 from search_spaces.errors import ScalesweepError
 from search_spaces.plan import Search, SweepPlan

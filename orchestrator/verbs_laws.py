@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.lawfile import LawSet, LawSets
     from orchestrator.laws.records import RunRecord
     from orchestrator.report.data import Advice, ReportData
-    from orchestrator.tables import TableOptions
+    from orchestrator.tables.reader import TableOptions
 
 # Compute for which the page gives advice, as multiples of the largest run's.
 _ADVICE_FACTORS = (4, 16)
@@ -138,7 +138,7 @@ def _unusable(records: Sequence[RunRecord]) -> str:
 
 
 def _options(arguments: argparse.Namespace) -> TableOptions:
-    from orchestrator.tables import BatchUnit, ParamsCount, TableOptions
+    from orchestrator.tables.reader import BatchUnit, ParamsCount, TableOptions
 
     return TableOptions(
         columns=_pairs(arguments.column, "--column", "canonical=theirs, such as learning_rate=lr"),
@@ -226,7 +226,7 @@ def _write(folder: Path, source: str, parts: Mapping[str | None, Runs], sets: La
     from orchestrator import lawfile
     from orchestrator.files import write_atomically
     from orchestrator.report.page import render
-    from orchestrator.run_table import CURVES_FILE, RUNS_FILE, write_records
+    from orchestrator.tables.kept import CURVES_FILE, RUNS_FILE, write_records
 
     pages = {_page_name(group): group for group in sets}
     if len(pages) < len(sets):
@@ -257,7 +257,7 @@ def draw(path: Path) -> list[Path]:
     from orchestrator.files import write_atomically
     from orchestrator.law_sources import Runs
     from orchestrator.report.page import render
-    from orchestrator.run_table import CURVES_FILE, RUNS_FILE, read_records
+    from orchestrator.tables.kept import CURVES_FILE, RUNS_FILE, read_records
 
     sets = lawfile.read(path)
     records = read_records(path.with_name(RUNS_FILE))

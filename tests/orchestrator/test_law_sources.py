@@ -8,7 +8,7 @@ from orchestrator.law_sources import Readers, Runs, groups, load, with_noise
 from orchestrator.laws.predict import Context
 from orchestrator.laws.records import RunRecord
 from orchestrator.laws.result import FittedLaw
-from orchestrator.tables import BatchUnit, ParamsCount, TableOptions
+from orchestrator.tables.reader import BatchUnit, ParamsCount, TableOptions
 from search_spaces.errors import InputError
 
 RECORDS = (

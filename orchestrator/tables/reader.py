@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.counts import complete
 from orchestrator.laws.records import CANONICAL_COLUMNS, RunRecord
-from orchestrator.table_columns import TableFile, load_columns, open_table
-from orchestrator.thinning import kept_points, thinning_note
+from orchestrator.tables.columns import TableFile, load_columns, open_table
+from orchestrator.tables.counts import complete
+from orchestrator.tables.thinning import kept_points, thinning_note
 from orchestrator.where import Value, parse_where
 from search_spaces.errors import InputError
 from search_spaces.nearest import nearest

@@ -13,9 +13,9 @@ from shell import write_sweep
 
 from orchestrator.cli import main
 from orchestrator.config import SweepFile
-from orchestrator.simulation import ASSUMED_SLOTS, LARGER, MOST_TRIALS, simulate, target_of
-from orchestrator.simulation_outcome import PARTS, Simulation
-from orchestrator.simulation_text import as_json, as_text
+from orchestrator.simulation.outcome import PARTS, Simulation
+from orchestrator.simulation.play import ASSUMED_SLOTS, LARGER, MOST_TRIALS, simulate, target_of
+from orchestrator.simulation.text import as_json, as_text
 from orchestrator.trial import Reason
 from search_spaces.errors import InputError
 

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from orchestrator.laws.records import RunRecord
 from orchestrator.laws.selection import MAX_POINTS_PER_RUN, select
-from orchestrator.tables import TableOptions, read_table
-from orchestrator.thinning import kept_points, kept_records
+from orchestrator.tables.reader import TableOptions, read_table
+from orchestrator.tables.thinning import kept_points, kept_records
 from search_spaces.errors import InputError
 
 

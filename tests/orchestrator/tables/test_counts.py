@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.counts import complete
 from orchestrator.laws.records import RunRecord
+from orchestrator.tables.counts import complete
 from search_spaces.errors import InputError
 
 SIZES = st.floats(1e3, 1e15)

@@ -14,7 +14,6 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from orchestrator import simulation_outcome
 from orchestrator.config import SweepFile, TrainerSection
 from orchestrator.engine.simulated import SimulatedPool
 from orchestrator.facts import why_ended
@@ -25,7 +24,8 @@ from orchestrator.postprocess import forecast_of
 from orchestrator.preview import slot_rate
 from orchestrator.proposals.proposer import OptunaProposer
 from orchestrator.runfolder import RunFolder, software_version
-from orchestrator.simulation_outcome import Simulation
+from orchestrator.simulation import outcome
+from orchestrator.simulation.outcome import Simulation
 from orchestrator.steering import Steering
 from orchestrator.sweep import Ports, Sweep
 from orchestrator.trial import Trial
@@ -102,20 +102,20 @@ def _outcome(
 ) -> Simulation:
     plan, history, law = sweep.plan(), ledger.history, trainer.options.law
     target = target_of(sweep)
-    found = simulation_outcome.fits(folder, list(history.trials.values()), target)
+    found = outcome.fits(folder, list(history.trials.values()), target)
     return Simulation(
         target=target,
         wanted=sweep.target is not None,
         slots=pool.slots,
         seconds=pool.clock_s,
         planned_flops=float(plan.flops()),
-        searches=simulation_outcome.shares(plan, history),
-        course=tuple(simulation_outcome.course(plan, history, target)),
+        searches=outcome.shares(plan, history),
+        course=tuple(outcome.course(plan, history, target)),
         fits=found,
-        planted=simulation_outcome.planted(law, target),
-        regret=simulation_outcome.true_regret(law, target, found.prediction),
+        planted=outcome.planted(law, target),
+        regret=outcome.true_regret(law, target, found.prediction),
         stopped=why_ended(history),
-        outside=tuple(simulation_outcome.outside(plan, law)),
+        outside=tuple(outcome.outside(plan, law)),
     )
 
 

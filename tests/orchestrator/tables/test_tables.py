@@ -2,8 +2,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from orchestrator import table_columns
-from orchestrator.tables import BatchUnit, ParamsCount, Table, TableOptions, read_table
+from orchestrator.tables import columns
+from orchestrator.tables.reader import BatchUnit, ParamsCount, Table, TableOptions, read_table
 from search_spaces.errors import InputError
 
 PLAIN = "params,tokens,loss\n1e6,2e7,4.0\n2e6,4e7,3.5\n"
@@ -236,7 +236,7 @@ def test_parquet_columns_of_other_kinds_are_refused(tmp_path, column, message):
 
 def test_more_rows_than_the_limit_are_refused(tmp_path):
     path = tmp_path / "runs.parquet"
-    parquet.write_table(pa.table({"loss": pa.repeat(1.0, table_columns.MAX_ROWS + 1)}), path)
+    parquet.write_table(pa.table({"loss": pa.repeat(1.0, columns.MAX_ROWS + 1)}), path)
 
     with pytest.raises(InputError, match="1000001 rows, and at most 1000000 are read"):
         read_table(path, TableOptions())

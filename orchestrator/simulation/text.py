@@ -9,7 +9,7 @@ from orchestrator import lawfile
 from orchestrator.laws.result import Estimate
 from orchestrator.numbers import count, number
 from orchestrator.progress import duration
-from orchestrator.simulation_outcome import Milestone, Share, Simulation
+from orchestrator.simulation.outcome import Milestone, Share, Simulation
 
 _SHOWN = ("learning_rate", "batch_tokens", "beta2", "loss")
 
