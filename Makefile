@@ -28,7 +28,7 @@ demo: $(STAMP)
 	$(BIN)/scalesweep run laptop
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: $(STAMP)
 	$(BIN)/ruff check

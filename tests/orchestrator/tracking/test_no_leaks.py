@@ -8,8 +8,8 @@ from day_of_traffic import TOLERANCE_MIB, Sample, growth, traffic
 
 
 def test_traffic_leaks_no_memory_and_no_file_handle(run_folder_with_store: Path) -> None:
-    found = list(traffic(run_folder_with_store, trials=5, points=400, samples=4))
-    assert found[-1].points == 2000
+    found = list(traffic(run_folder_with_store, trials=5, points=200, samples=4))
+    assert found[-1].points == 1000
     mib, handles = growth(found)
     assert mib < TOLERANCE_MIB, found
     assert handles <= 0, found
