@@ -25,6 +25,7 @@ from orchestrator.status import sweep_status
 from orchestrator.steering import Steering
 from orchestrator.storage.driver import Recording, recording, restored
 from orchestrator.storage.nonce import check_here
+from orchestrator.storage.sign import last_sign
 from orchestrator.stores import PATIENCE_S, check_stores
 from orchestrator.stores import tracker as tracker_of
 from orchestrator.sweep import UNHURRIED_S, Ending, Ports, Requests, Sweep, show_all
@@ -99,6 +100,7 @@ def run(sweep: SweepFile, folder: Path, display: Display) -> int:
     run_folder.check(sweep)
     check_stores(sweep, folder)
     store = check_here(sweep.storage) if sweep.storage else None
+    before = last_sign(store) if store else None
     with _taken(folder, lambda: restored(store, folder, sweep, display.say)) as ledger:
         run_folder.forget_requests()  # those of an earlier driver; from now on `pause` finds this one
         version = prepare(sweep, display)
@@ -116,7 +118,7 @@ def run(sweep: SweepFile, folder: Path, display: Display) -> int:
                 interrupts.running = True
                 run_folder.keep(sweep)
                 opened = _open(ledger, plan, version, pool.slots)
-                record = outliving.enter_context(recording(store, folder, opened.sweep_id))
+                record = outliving.enter_context(recording(store, folder, opened.sweep_id, before=before))
                 tracker = outliving.enter_context(tracker_of(sweep, plan, folder, ledger))
                 display.say(f"runs and curves: {tracker.url}   (scalesweep ui {folder})")
                 steering = Steering(plan=plan, goal=sweep.goal())

@@ -12,7 +12,7 @@ from orchestrator.ports import StorageRef
 from orchestrator.runfolder import RunFolder
 from orchestrator.storage.recorder import Pace, Recorder
 from orchestrator.storage.restore import reconcile
-from orchestrator.storage.sign import refuse_beside_another
+from orchestrator.storage.sign import Sign, refuse_beside_another
 from orchestrator.storage.store import Store
 from search_spaces.errors import RunFolderError
 
@@ -32,12 +32,13 @@ def recording(
     folder: Path,
     sweep_id: str,
     pace: Pace = Pace(),  # noqa: B008 - frozen
+    before: Sign | None = None,
 ) -> Iterator[Recording]:
     """Copies the run folder's record to storage for as long as the block lasts; see Recorder."""
     if store is None:
         yield Recording()
         return
-    with Recorder(store, folder, pace) as recorder:
+    with Recorder(store, folder, pace, before) as recorder:
         ref = StorageRef(url=store.address, sweep_id=sweep_id, generation=recorder.generation)
         yield Recording(ref=ref, check=recorder.check, requested=recorder.requested)
 

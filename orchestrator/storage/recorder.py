@@ -45,13 +45,14 @@ class Pace:
 class Recorder:
     """Copies a run folder's record to storage in a thread, for as long as the block lasts.
 
-    Each start takes the next generation. Entering raises StorageError where the storage does not answer, and
+    Each start takes the next generation. `before` is the sign of life that storage had before the folder was restored
+    from it. Entering raises StorageError where the storage does not answer, and
     RunFolderError where another driver starts on it at this moment, or has since the folder was restored. Later
     nothing of the storage's ends the sweep, but a driver of a higher generation: see `check`.
     """
 
-    def __init__(self, store: Store, folder: Path, pace: Pace = Pace()) -> None:
-        self._store, self._pace = store, pace
+    def __init__(self, store: Store, folder: Path, pace: Pace = Pace(), before: Sign | None = None) -> None:
+        self._store, self._pace, self._before = store, pace, before
         self._reader = Reader(folder)
         self._starts = starts_of(folder)
         self._sign = Sign(opened=self._starts[-1] if self._starts else None)
@@ -103,13 +104,13 @@ class Recorder:
 
     def _begin(self) -> None:
         """Claim the next generation, and write everything under it."""
-        refuse_unknown(self._store, self._starts)
+        refuse_unknown(self._store, self._starts, self._before)
         names = self._store.names(DRIVER)
         generation = 1 + max(generations(names), default=0)
         self._claimed = self._claim(generation)
-        give(self._store, self._sign)
         self._next = SegmentName(Chain(generation, 0), 0)
         self._copy()
+        give(self._store, self._sign)
         self._take_requests()
 
     def _end(self) -> None:

@@ -75,10 +75,14 @@ def refuse_beside_another(store: Store, folder: Path, say: Callable[[str], None]
             )
 
 
-def refuse_unknown(store: Store, starts: Collection[float]) -> None:
-    """Raises RunFolderError where the last driver on the storage is none of those that the run folder knows of."""
+def refuse_unknown(store: Store, starts: Collection[float], before: Sign | None) -> None:
+    """Raises RunFolderError where a driver has used the storage that the run folder does not know of.
+
+    `before` is the sign that there was before the folder was restored: what its driver had not copied is lost.
+    """
     sign = last_sign(store)
-    if sign is not None and sign.opened is not None and sign.opened not in starts:
+    known = {*starts, *((before.opened,) if before else ())}
+    if sign is not None and sign.opened is not None and sign.opened not in known:
         raise RunFolderError(
             f"another driver has begun on storage {store.address} while this one started, and recorded what this one "
             "does not know; give this command again"

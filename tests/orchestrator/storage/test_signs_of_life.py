@@ -90,7 +90,16 @@ def test_what_another_recorded_while_this_one_started_is_not_lost(store, tmp_pat
     with pytest.raises(RunFolderError, match="recorded what this one does not know; give this command again"):
         Recorder(store, second, QUICK).__enter__()
     assert restore(store, tmp_path / "now").events == 2
-    refuse_unknown(store, [1.0, 2.0, 3.0])
+    refuse_unknown(store, [1.0, 2.0, 3.0], None)
+
+
+def test_a_driver_that_died_before_its_start_was_copied_keeps_nobody_out(store, tmp_path):
+    folder = folder_of(tmp_path / "run", 1)
+    give(store, Sign(opened=0.5))
+    with pytest.raises(RunFolderError, match="give this command again"):
+        Recorder(store, folder, QUICK).__enter__()
+    with Recorder(store, folder, QUICK, before=Sign(opened=0.5, number=3)):
+        pass
 
 
 def test_a_sign_that_cannot_be_read_is_none(any_store, tmp_path, said):
