@@ -7,7 +7,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -25,7 +25,7 @@ from orchestrator.status import sweep_status
 from orchestrator.steering import Steering
 from orchestrator.storage.driver import Recording, recording, restored
 from orchestrator.storage.nonce import check_here
-from orchestrator.storage.sign import last_sign
+from orchestrator.storage.sign import Sign, refuse_if_changed
 from orchestrator.stores import PATIENCE_S, check_stores
 from orchestrator.stores import tracker as tracker_of
 from orchestrator.sweep import UNHURRIED_S, Ending, Ports, Requests, Sweep, show_all
@@ -100,8 +100,13 @@ def run(sweep: SweepFile, folder: Path, display: Display) -> int:
     run_folder.check(sweep)
     check_stores(sweep, folder)
     store = check_here(sweep.storage) if sweep.storage else None
-    before = last_sign(store) if store else None
-    with _taken(folder, lambda: restored(store, folder, sweep, display.say)) as ledger:
+    before: Sign | None = None
+
+    def restore() -> None:
+        nonlocal before
+        before = restored(store, folder, sweep, display.say)
+
+    with _taken(folder, restore) as ledger:
         run_folder.forget_requests()  # those of an earlier driver; from now on `pause` finds this one
         version = prepare(sweep, display)
         check_history(ledger.history, plan, version, folder)
@@ -116,9 +121,11 @@ def run(sweep: SweepFile, folder: Path, display: Display) -> int:
             outliving.callback(display.close)
             with interrupts.caught(), _pool(sweep, plan, version) as pool:
                 interrupts.running = True
+                if store:
+                    refuse_if_changed(store, before)
                 run_folder.keep(sweep)
                 opened = _open(ledger, plan, version, pool.slots)
-                record = outliving.enter_context(recording(store, folder, opened.sweep_id, before=before))
+                record = outliving.enter_context(recording(store, folder, opened.sweep_id))
                 tracker = outliving.enter_context(tracker_of(sweep, plan, folder, ledger))
                 display.say(f"runs and curves: {tracker.url}   (scalesweep ui {folder})")
                 steering = Steering(plan=plan, goal=sweep.goal())
@@ -166,8 +173,9 @@ def _taken(folder: Path, restore: Callable[[], None]) -> Iterator[Ledger]:
             if not ledger.exists() or not ledger.stat().st_size:
                 for path in new:
                     path.unlink(missing_ok=True)
-                for path in made:
-                    path.rmdir()
+                with suppress(OSError):  # somebody else's folder by now
+                    for path in made:
+                        path.rmdir()
             raise
 
     # While the ledger is locked: else the folder may be another driver's by then.

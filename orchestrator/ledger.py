@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ from search_spaces.space import HyperParameters
 from trainers.api import Cause, TrialResult
 from trainers.checked_lines import decode, encode
 from trainers.masking import masked
+
+_LOCK_AGAIN_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,10 +262,18 @@ def in_use(folder: Path) -> bool:
         os.close(handle)
 
 
+def is_start(line: bytes) -> bool:
+    """Whether a ledger's line is the start of a driver."""
+    try:
+        return isinstance(_decode(line), Opened)
+    except (ValueError, KeyError, TypeError, ScalesweepError):
+        return False
+
+
 def _lock(folder: Path) -> int:
     handle = os.open(folder / "driver.lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _flock(handle)
     except BlockingIOError as error:
         owner = os.read(handle, 64).decode(errors="replace").strip()
         os.close(handle)
@@ -273,6 +284,15 @@ def _lock(folder: Path) -> int:
     os.ftruncate(handle, 0)
     os.write(handle, str(os.getpid()).encode())
     return handle
+
+
+def _flock(handle: int) -> None:
+    """Tries twice: a `status` holds it for the moment in which it looks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(_LOCK_AGAIN_S)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _replay(path: Path) -> tuple[int, History]:

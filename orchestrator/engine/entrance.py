@@ -34,6 +34,10 @@ def check_entrance(address: str) -> None:
         _reach(address)
     _need_token(address)
     found = canonicalize_bootstrap_address(address)
+    if found is None:
+        raise ConnectionError("none is running here, and RAY_ADDRESS names none")
+    if address == AUTO:
+        _reach(found)
     try:
         GcsClient(address=found)
     except AuthenticationError as error:
@@ -50,7 +54,7 @@ def check_entrance(address: str) -> None:
 
 def _reach(address: str) -> None:
     host, _, port = address.rpartition(":")
-    socket.create_connection((host, int(port)), timeout=_REACH_S).close()
+    socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
 
 
 def _need_token(address: str) -> None:

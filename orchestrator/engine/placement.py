@@ -45,13 +45,17 @@ class Placement:
 
     max_workers: int | None = None
     _nodes: dict[str, NodeSize] = field(default_factory=dict, init=False)
+    _avoided: frozenset[str] = field(default=frozenset(), init=False)
     _seats: dict[str, Seat] = field(default_factory=dict, init=False)
     _busy: set[str] = field(default_factory=set, init=False)
     _waiting: dict[Resources, float] = field(default_factory=dict, init=False)
 
-    def set_nodes(self, nodes: Mapping[str, NodeSize]) -> None:
-        """Nodes that take work now. Workers on other ones stay until they are removed, and get none."""
-        self._nodes = dict(sorted(nodes.items()))
+    def set_nodes(self, nodes: Mapping[str, NodeSize], avoided: frozenset[str] = frozenset()) -> None:
+        """Nodes that take work now. Workers on other ones stay until they are removed, and get none.
+
+        Those that are avoided take only what no other can ever hold.
+        """
+        self._nodes, self._avoided = dict(sorted(nodes.items())), avoided
 
     @property
     def nodes(self) -> Mapping[str, NodeSize]:
@@ -129,14 +133,18 @@ class Placement:
         return Grant(node=node, retire=tuple(gone))
 
     def _open_to(self, shape: Resources) -> list[str]:
-        """Nodes that could ever hold the shape and are not held for a larger one."""
+        """Nodes that could ever hold the shape, no avoided ones if there are others, and none held for a larger one."""
         held: set[str] = set()
         larger = [other for other in self._waiting if size_of(other) > size_of(shape)]
         for other in sorted(larger, key=size_of, reverse=True):
-            candidates = [node for node, size in self._nodes.items() if size.holds(other) and node not in held]
+            candidates = [node for node in self._able(other) if node not in held]
             if candidates:
                 held.add(max(candidates, key=self._drained))
-        return [node for node, size in self._nodes.items() if size.holds(shape) and node not in held]
+        return [node for node in self._able(shape) if node not in held]
+
+    def _able(self, shape: Resources) -> list[str]:
+        able = [node for node, size in self._nodes.items() if size.holds(shape)]
+        return [node for node in able if node not in self._avoided] or able
 
     def _drained(self, node: str) -> tuple[float, ...]:
         idle = [worker for worker in self._seats if worker not in self._busy]

@@ -147,7 +147,7 @@ class RayPool:
 
     def submit(self, assignment: Assignment) -> str:
         """Start an attempt; returns the name of its worker. Raises ScalesweepError where there is no room."""
-        grant = self._grant(assignment.resources)
+        grant = self._placement.request(assignment.resources, time.monotonic())  # has_room has seen to the rest
         if grant is None:
             raise ScalesweepError(f"no room for trial {assignment.spec.key}: ask has_room before submit")
         name = self._worker_for(grant, assignment.resources)
@@ -345,7 +345,7 @@ class RayPool:
                 member.take_back()
                 self._placement.release(name)
                 self._shunned.ended(member.node, event.key, event.cause, time.monotonic())
-                member.leaving |= event.cause is Cause.WORKER_LOST  # its device is lost to its process
+                member.leaving |= event.cause is Cause.WORKER_LOST  # its device or disk may be lost to its process
                 if event.outcome is Outcome.PAUSED and member.leaving:
                     event = replace(event, cause=Cause.PREEMPTED)  # noqa: PLW2901
             self._events.append(event)
@@ -387,8 +387,8 @@ class RayPool:
     def _follow_nodes(self) -> None:
         now = time.monotonic()
         self._nodes = self._shunned.heard(self._admission.of(self._watching.view.nodes), now)
-        proven = self._shunned.well(self._fitness.proven(self._nodes), now)
-        self._placement.set_nodes(self._open() if self._starting else proven)
+        nodes = self._open() if self._starting else self._fitness.proven(self._nodes)
+        self._placement.set_nodes(nodes, self._shunned.ill(nodes, now))
 
     def _open(self) -> dict[str, NodeSize]:
         """The nodes where the trainer can be built, or may be."""

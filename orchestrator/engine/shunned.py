@@ -17,9 +17,9 @@ _SILENT_S = 60.0
 # others work: for so long at first and twice as long after each further one. Guesses: a trial itself has five tries.
 _DEATHS = 3
 _FIRST_S, _LONGEST_S = 60.0, 1800.0
-# What a node does to any trial, and a trial might do to any node; and what says nothing of the node.
+# What a node does to any trial, and a trial might do to any node; and what says nothing of how its workers fare.
 _OF_NODES = {Cause.WORKER_LOST, Cause.OUT_OF_HOST_MEMORY, Cause.DISK_FULL}
-_OF_STORAGE = {Cause.STORAGE_UNREACHABLE}
+_NEUTRAL = {Cause.STORAGE_UNREACHABLE, Cause.NODE_LOST, Cause.PREEMPTED, Cause.DRIVER_LOST}
 
 
 class Shunned:
@@ -40,7 +40,7 @@ class Shunned:
 
     def ended(self, node: str, key: str, cause: Cause | None, now: float) -> None:
         """An attempt on the node ended so, None for one without a failure."""
-        if cause in _OF_STORAGE:
+        if cause in _NEUTRAL:
             return
         if cause not in _OF_NODES:
             self._deaths.pop(node, None)
@@ -57,17 +57,22 @@ class Shunned:
         """Those of the nodes that are not thought to be silent."""
         return {node: size for node, size in nodes.items() if self._silent.get(node, now) <= now}
 
-    def well(self, nodes: Mapping[str, NodeSize], now: float) -> dict[str, NodeSize]:
-        """Those of the nodes where workers live; all of them where that is none: no trial waits for a better one."""
-        return {node: size for node, size in nodes.items() if self._ill.get(node, now) <= now} or dict(nodes)
+    def ill(self, nodes: Mapping[str, NodeSize], now: float) -> frozenset[str]:
+        """Those of the nodes where workers die. Where all of them are, it is not the nodes, and they are forgiven."""
+        found = frozenset(node for node in nodes if self._ill.get(node, now) > now)
+        if found and len(found) == len(nodes):
+            self._ill.clear()
+            self._deaths.clear()
+            return frozenset()
+        return found
 
     def warn(self, name: Callable[[str], str], now: float) -> None:
         """Say of each node that is newly left out which it is, and for how long."""
         for node in dict.fromkeys(self._untold):
             if node in self._ill:
                 logger.warning(
-                    "node %s gets no trial for %.0f s while others can: %d attempts in a row ended there with %s",
+                    "node %s gets no trial for %.0f s that another node can hold: %d attempts in a row ended there %s",
                     *(name(node), self._ill[node] - now, len(self._deaths[node])),
-                    "a lost worker, no memory or a full disk; see Ray's logs and the memory and disk there",
+                    "with a lost worker, no memory or a full disk; see Ray's logs and the memory and disk there",
                 )
         self._untold.clear()

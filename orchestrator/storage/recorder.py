@@ -23,7 +23,7 @@ from orchestrator.storage.segments import (
     generations,
     segment_names,
 )
-from orchestrator.storage.sign import Sign, give, refuse_unknown, starts_of
+from orchestrator.storage.sign import Sign, give, place_of
 from orchestrator.storage.store import Store
 from search_spaces.errors import RunFolderError, StorageError
 
@@ -45,17 +45,15 @@ class Pace:
 class Recorder:
     """Copies a run folder's record to storage in a thread, for as long as the block lasts.
 
-    Each start takes the next generation. `before` is the sign of life that storage had before the folder was restored
-    from it. Entering raises StorageError where the storage does not answer, and
-    RunFolderError where another driver starts on it at this moment, or has since the folder was restored. Later
-    nothing of the storage's ends the sweep, but a driver of a higher generation: see `check`.
+    Each start takes the next generation. Entering raises StorageError where the storage does not answer, and
+    RunFolderError where another driver starts on it at this moment. Later nothing of the storage's ends the sweep, but
+    a driver of a higher generation: see `check`.
     """
 
-    def __init__(self, store: Store, folder: Path, pace: Pace = Pace(), before: Sign | None = None) -> None:
-        self._store, self._pace, self._before = store, pace, before
+    def __init__(self, store: Store, folder: Path, pace: Pace = Pace()) -> None:
+        self._store, self._pace = store, pace
         self._reader = Reader(folder)
-        self._starts = starts_of(folder)
-        self._sign = Sign(opened=self._starts[-1] if self._starts else None)
+        self._sign = Sign(place=place_of(folder))
         self._next = SegmentName(Chain(0, 0), 0)
         self._claimed = ""
         self._taken_over_by: int | None = None
@@ -104,7 +102,6 @@ class Recorder:
 
     def _begin(self) -> None:
         """Claim the next generation, and write everything under it."""
-        refuse_unknown(self._store, self._starts, self._before)
         names = self._store.names(DRIVER)
         generation = 1 + max(generations(names), default=0)
         self._claimed = self._claim(generation)
@@ -115,6 +112,8 @@ class Recorder:
 
     def _end(self) -> None:
         """Copy what is left. A `pause` that was repeated while it was obeyed is not the next driver's."""
+        if not self._is_ours():
+            return
         if PAUSE in self._requested:
             forget_pause(self._store)
         self._copy()
@@ -153,10 +152,8 @@ class Recorder:
         """See whether another driver has the sweep, and what people ask."""
         if time.monotonic() - self._looked_at < self._pace.look_every_s:
             return
-        newest = max(generations(self._store.names(DRIVER)), default=0)
-        if newest > self.generation:
-            self._taken_over_by = newest  # and what people ask is for that one to see
-            return
+        if not self._is_ours():
+            return  # and what people ask is for the other one to see
         self._sign = replace(self._sign, number=self._sign.number + 1)
         give(self._store, self._sign)
         self._take_requests()
@@ -175,22 +172,26 @@ class Recorder:
             self._next = SegmentName(Chain(self.generation, self._next.chain.number + 1), 0)
         whole = self._next.number == 0
         parts = self._reader.new(whole=whole)
+        if (parts or whole) and not self._is_ours():
+            return
         if parts or whole:
-            self._require_claim()
             self._store.put(str(self._next), Segment(name=self._next, parts=parts).encode())
             self._reader.advance(parts)
             self._next = SegmentName(self._next.chain, self._next.number + 1)
         if whole:
             self._tidy()
 
-    def _require_claim(self) -> None:
-        """Raises StorageError where this is not the storage that was claimed."""
-        try:
-            self._store.get(self._claimed)
-        except FileNotFoundError:
+    def _is_ours(self) -> bool:
+        """Whether no other driver has the sweep. Raises StorageError where this is not the storage that was claimed."""
+        names = self._store.names(DRIVER)
+        newest = max(generations(names), default=0)
+        if newest > self.generation:
+            self._taken_over_by = newest
+        elif self._claimed not in names:
             raise StorageError(
                 f"storage {self._store.address} is not what it was: {self._claimed} is gone; is it mounted?"
-            ) from None
+            )
+        return self._taken_over_by is None
 
     def _tidy(self) -> None:
         """Remove all chains but the newest, and older generations' claims; a higher generation's things stay."""

@@ -142,7 +142,7 @@ def _is_newer(restored: Path, folder: Path, store: Store) -> bool:
     theirs, ours = _ledger(restored), _ledger(folder)
     if ours.startswith(theirs):
         return False
-    if theirs.startswith(ours):
+    if theirs.startswith(_without_last_starts(ours)):
         return True
     mine, others = ours.splitlines(), theirs.splitlines()
     agreed = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(mine, others, strict=False)))
@@ -151,6 +151,14 @@ def _is_newer(restored: Path, folder: Path, store: Store) -> bool:
         f"has {len(mine) - agreed} others and storage {len(others) - agreed}; to go on from storage, give another "
         "folder with --dir (or move this one away); to go on from the folder, give another storage"
     )
+
+
+def _without_last_starts(content: bytes) -> bytes:
+    """A ledger without the starts of drivers at its end that recorded nothing: storage may have refused them."""
+    lines = content.splitlines(keepends=True)
+    while lines and ledger.is_start(lines[-1]):
+        lines.pop()
+    return b"".join(lines)
 
 
 def _ledger(folder: Path) -> bytes:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from orchestrator import ledger
-from orchestrator.ledger import Opened
-from orchestrator.storage.record import LEDGER
 from orchestrator.storage.store import Store
 from search_spaces.errors import RunFolderError
 
@@ -23,17 +21,17 @@ _LOOK_EVERY_S = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Sign:
-    """Of the driver that opened the run folder at this time (None: it is not known when)."""
+    """Of the driver that has a certain run folder; see place_of."""
 
-    opened: float | None
+    place: str
     number: int = 0  # each is one more than the one before
     left: bool = False  # the last one: everything was copied
 
 
-def starts_of(folder: Path) -> list[float]:
-    """When drivers opened a run folder, as its ledger has it."""
-    history = ledger.read(folder) if (folder / LEDGER).exists() else ledger.History()
-    return [event.time for event in history.of(Opened)]
+def place_of(folder: Path) -> str:
+    """Tells a run folder from its copies, and from another one at its path."""
+    found = folder.resolve()
+    return f"{socket.gethostname()}:{found}:{found.stat().st_dev}:{found.stat().st_ino}"
 
 
 def give(store: Store, sign: Sign) -> None:
@@ -54,36 +52,34 @@ def given_at(store: Store) -> float:
     return store.written_at(_SIGN)
 
 
-def refuse_beside_another(store: Store, folder: Path, say: Callable[[str], None], silent_s: float = _SILENT_S) -> None:
-    """Raises RunFolderError where a driver with another run folder is at work; waits to see whether one is.
+def await_silence(store: Store, folder: Path, say: Callable[[str], None], silent_s: float = _SILENT_S) -> Sign | None:
+    """The last sign of a driver that is dead or has left. Waits to see whether it lives.
 
-    The folder must be the caller's alone: then its own last driver is dead.
+    The folder must be the caller's alone: then its own last driver is dead. Raises RunFolderError where a driver with
+    another run folder is at work.
     """
     first = last_sign(store)
-    if first is None or first.left or first.opened in starts_of(folder)[-1:]:
-        return
+    if first is None or first.left or first.place == place_of(folder):
+        return first
     say(f"storage {store.address} was left by no driver: looking for {silent_s:.0f} s whether its last one lives")
     deadline = time.monotonic() + silent_s
     while time.monotonic() < deadline:
         time.sleep(min(_LOOK_EVERY_S, silent_s))
-        if (now := last_sign(store)) != first and now is not None:
-            if now.left:
-                return
+        now = last_sign(store)
+        if now is not None and now.left:
+            return now
+        if now != first:
             raise RunFolderError(
                 f"another driver is at work on storage {store.address}, with another run folder; see `scalesweep "
                 f"status {store.address}`, and `scalesweep pause {store.address}` before you go on here"
             )
+    return first
 
 
-def refuse_unknown(store: Store, starts: Collection[float], before: Sign | None) -> None:
-    """Raises RunFolderError where a driver has used the storage that the run folder does not know of.
-
-    `before` is the sign that there was before the folder was restored: what its driver had not copied is lost.
-    """
-    sign = last_sign(store)
-    known = {*starts, *((before.opened,) if before else ())}
-    if sign is not None and sign.opened is not None and sign.opened not in known:
+def refuse_if_changed(store: Store, before: Sign | None) -> None:
+    """Raises RunFolderError where a driver has used the storage since a sign was seen: this one knows nothing of it."""
+    if last_sign(store) != before:
         raise RunFolderError(
-            f"another driver has begun on storage {store.address} while this one started, and recorded what this one "
-            "does not know; give this command again"
+            f"another driver has used storage {store.address} while this one started, and recorded what this one does "
+            "not know; give this command again"
         )

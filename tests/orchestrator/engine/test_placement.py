@@ -183,6 +183,19 @@ def test_labels_say_where_a_trial_may_run():
     assert cluster.start(Resources(cpus=1, labels={"market": "spot", "zone": "a"})) is None
 
 
+def test_an_avoided_node_takes_only_what_no_other_can_hold():
+    placement = Placement()
+    nodes = {"a": NodeSize(cpus=1), "b": NodeSize(cpus=1, gpus=1)}
+    placement.set_nodes(nodes, frozenset({"b"}))
+    assert placement.request(Resources(), 0.0).node == "a"
+    placement.add("worker", Resources(), "a")
+    placement.occupy("worker")
+    assert placement.request(Resources(), 0.0) is None  # it waits for a
+    assert placement.request(Resources(gpus=1), 0.0).node == "b"
+    placement.set_nodes(nodes)
+    assert placement.request(Resources(), 0.0).node == "b"
+
+
 def test_trials_that_differ_in_their_time_out_share_workers():
     cluster = Cluster(NodeSize(cpus=1))
     worker = cluster.start(Resources(cpus=1, timeout_s=1.0))
