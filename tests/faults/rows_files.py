@@ -124,13 +124,16 @@ def damaged(stage: Stage, times: int, chance: Random) -> Iterator[Finding]:
 
 def _suffer(ordeal: Ordeal, kind: Damage) -> Iterator[Finding]:
     """Kill the driver, spoil a file, and see what the same command says where it must refuse."""
-    with ordeal.driving() as driver:
-        if not ordeal.comes(driver):
-            return
-        driver.until(lambda: bool(kind.files(ordeal)), f"file for {kind.what!r}", _FILES_S)
-        driver.send(signal.SIGKILL)
-        driver.process.wait()
-        _await_silence(ordeal, driver)
+    while True:
+        with ordeal.driving() as driver:
+            if not ordeal.comes(driver):
+                return
+            driver.until(lambda: bool(kind.files(ordeal)), f"file for {kind.what!r}", _FILES_S)
+            driver.send(signal.SIGKILL)
+            driver.process.wait()
+            _await_silence(ordeal, driver)
+        if kind.files(ordeal):  # their trial may have ended, and they with it, while the driver was killed
+            break
     path = max(kind.files(ordeal), key=lambda each: each.stat().st_mtime_ns)
     whole = path.read_bytes()
     ordeal.hit(kind.what, lambda: path.write_bytes(kind.spoil(whole, ordeal.chance)))
