@@ -29,6 +29,7 @@ _ARITHMETIC = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tell pytest-xdist which tests stay together."""
     for item in items:
