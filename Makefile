@@ -10,9 +10,11 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+# Tests that only compute; they run beside those that start Ray, servers and drivers and wait for them.
+COMPUTING := tests/search_spaces $(addprefix tests/orchestrator/,laws proposals report simulation tables)
 BENCHMARKS := $(sort $(wildcard tests/benchmarks/*.py))
 
-.PHONY: install demo test check benchmark $(BENCHMARKS)
+.PHONY: install demo test test-computing test-running check benchmark $(BENCHMARKS)
 
 install: $(STAMP)
 
@@ -28,7 +30,13 @@ demo: $(STAMP)
 	$(BIN)/scalesweep run laptop
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(MAKE) --no-print-directory --jobs=2 test-computing test-running
+
+test-computing: $(STAMP)
+	$(BIN)/python -m pytest $(COMPUTING)
+
+test-running: $(STAMP)
+	$(BIN)/python -m pytest tests $(COMPUTING:%=--ignore=%)
 
 check: $(STAMP)
 	$(BIN)/ruff check

@@ -21,21 +21,6 @@ from trainers.api import TrialResult, TrialSpec
 MakeSpec = Callable[..., TrialSpec]
 MakeTrial = Callable[..., Trial]
 
-_TESTS = Path(__file__).parent
-# What computes and starts nothing. The suite is two processes: this beside all that starts Ray, servers and drivers.
-_ARITHMETIC = (
-    *("search_spaces", "orchestrator/laws", "orchestrator/proposals", "orchestrator/report"),
-    *("orchestrator/simulation", "orchestrator/tables"),
-)
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tell pytest-xdist which tests stay together."""
-    for item in items:
-        arithmetic = any(item.path.is_relative_to(_TESTS / folder) for folder in _ARITHMETIC)
-        item.add_marker(pytest.mark.xdist_group("arithmetic" if arithmetic else "machine"))
-
 
 @pytest.fixture(scope="session")
 def make_spec() -> MakeSpec:
