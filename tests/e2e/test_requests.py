@@ -55,8 +55,11 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 def ask(what: str) -> None:
     """As soon as a driver has the folder, and not before."""
     deadline = time.monotonic() + PATIENCE_S
-    while main([what, "run"]) != 0:
-        assert not in_use(Path("run")), f"a driver has the folder, and {what} was refused"
+    while True:
+        taken = in_use(Path("run"))
+        if main([what, "run"]) == 0:
+            return
+        assert not taken, f"a driver had the folder, and {what} was refused"
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
